@@ -38,6 +38,7 @@ from augmix.bootstrap import Interval
 from augmix.corruptions import CIFAR_BAR, EXTRA_4, IMAGENET_BAR
 from augmix.corruptions.registry import SEVERITIES
 from augmix.data.sources import Source
+from augmix.data.stores import default_threads
 from augmix.devices import choose_precision, keep_freed_memory, resolve_device
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
@@ -143,6 +144,7 @@ class Budget:
             names=tuple(names),
             severities=tuple(severities),
             max_images=self.max_images,
+            num_threads=max(1, default_threads() // self.num_processes),
             precision="bf16" if precision == "bf16" else "fp32",
             device=config.run.device,
             out=folder,

@@ -18,6 +18,7 @@ import pytest
 import augmix
 from augmix import benchmarks, cli, corruptions, files, pictures
 from augmix.evaluation.models import load_run
+from augmix.flags import decide_training, parse_training, spell_margin
 from augmix.results import (
     CONFIG_FILE,
     LOG_FILE,
@@ -382,11 +383,11 @@ def test_missing_images_are_answered_without_flags_of_other_commands(
     ],
 )
 def test_a_precision_in_points_is_the_margin_of_error(words: list[str], expected: list[str]):
-    assert cli._spell_margin(words) == expected
+    assert spell_margin(words) == expected
 
 
 def test_lr_is_the_learning_rate() -> None:
-    config, _ = cli.parse_training(["--data", "x", "--lr", "0.25"])
+    config, _ = parse_training(["--data", "x", "--lr", "0.25"])
     assert config.optimisation.learning_rate == 0.25
 
 
@@ -491,8 +492,8 @@ def write_photographs(folder: Path, size: tuple[int, int] = (90, 70)) -> Path:
 
 def test_a_folder_alone_is_a_run_and_can_be_repeated(tmp_path: Path) -> None:
     photos = str(write_photographs(tmp_path / "photos"))
-    words, said = cli.decide_training([photos, "-b", "4"])
-    config, _ = cli.parse_training(words)
+    words, said = decide_training([photos, "-b", "4"])
+    config, _ = parse_training(words)
     assert (config.network.model, config.data.size, config.data.is_cropped) == (
         "resnet18",
         224,
@@ -503,25 +504,25 @@ def test_a_folder_alone_is_a_run_and_can_be_repeated(tmp_path: Path) -> None:
     *reasons, repeat = said
     assert len(reasons) == 6
     again = shlex.split(repeat.removeprefix("to repeat: augmix train "))
-    assert cli.decide_training(again) == (again, [])
-    assert cli.parse_training(again)[0] == config
+    assert decide_training(again) == (again, [])
+    assert parse_training(again)[0] == config
 
 
 def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
     photos = str(write_photographs(tmp_path / "photos"))
-    words, _ = cli.decide_training([photos, "--model", "timm:resnet18", "--val-split", "0.3"])
+    words, _ = decide_training([photos, "--model", "timm:resnet18", "--val-split", "0.3"])
     assert words[2:4] == ["--recipe", "finetune"]
     assert "--val-fraction" not in words
     for flags in (["--no-pretrained"], ["--no_pretrained"], ["--pretrained", "no"]):
-        scratch, _ = cli.decide_training([photos, "--model", "timm:resnet18", *flags])
+        scratch, _ = decide_training([photos, "--model", "timm:resnet18", *flags])
         assert "finetune" not in scratch
-    plain, said = cli.decide_training([photos, "--no-flip"])
+    plain, said = decide_training([photos, "--no-flip"])
     assert plain.count("--flip") == 1
     assert not any(line.startswith("flip") for line in said)
-    assert cli.parse_training(plain)[0].data.flip is False
-    assert "--model" in cli.decide_training(["digits"])[0]
-    assert cli.parse_training([])[0] == cli.parse_training(["--method", "augmix"])[0]
-    assert "wrn-40-2" in cli.decide_training(["digits"])[0]
+    assert parse_training(plain)[0].data.flip is False
+    assert "--model" in decide_training(["digits"])[0]
+    assert parse_training([])[0] == parse_training(["--method", "augmix"])[0]
+    assert "wrn-40-2" in decide_training(["digits"])[0]
 
 
 @pytest.mark.parametrize(
@@ -540,7 +541,7 @@ def test_what_is_given_is_not_decided(tmp_path: Path) -> None:
     ],
 )
 def test_usual_names_of_flags(words: list[str], name: str, value: Any) -> None:
-    config, _ = cli.parse_training(["--data", "x", *words])
+    config, _ = parse_training(["--data", "x", *words])
     assert flatten(config)[name] == value
 
 

@@ -31,7 +31,7 @@ def forget():
 def test_examples_run_and_do_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     (tmp_path / "extension.py").write_text("\n\n".join(blocks))
     monkeypatch.syspath_prepend(str(tmp_path))
     names = vars(importlib.import_module("extension"))
@@ -40,6 +40,10 @@ def test_examples_run_and_do_what_they_say(tmp_path: Path, monkeypatch: pytest.M
     )
     ratio = names["compiled"].sum(axis=(3, 4)) / untinted.sum(axis=(3, 4))
     assert np.allclose(ratio, 1 - names["tinted"].find(names["Tint"]).loss, atol=1e-5)
+    clean = augmix.render(names["images"], names["layered"])[2].transpose(0, 2, 3, 1)
+    assert np.array_equal(np.rint(clean * 255), names["images"])
+    with pytest.raises(ValueError, match="CleanLast leaves 0 of 1 views .* so none shows augmix"):
+        augmix.TrainConfig(method=methods.AugMix(policy=names["layer"], num_views=1))
     batched = augmix.render(names["images"], names["tinted"], executor="batched")
     assert np.allclose(np.asarray(batched), names["compiled"], atol=1 / 255)
     assert "Overconfident errors" in names["page"].read_text()

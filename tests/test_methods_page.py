@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from augmix.cli import parse_training
+from augmix.flags import parse_training
 from augmix.methods import METHODS, build_method
 from augmix.training.config import general_settings, method_settings
 

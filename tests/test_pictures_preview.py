@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from augmix import pictures
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import APR, AugMix, CutMix, Cutout, PatchUniform, Standard
+from augmix.augment.policies.hybridaugment import Recombined
 from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.errors import RunError
 from augmix.rng import Stream
@@ -33,6 +35,20 @@ def plan() -> Plan:
     weight, mix = drawn.weight.copy(), drawn.mix.copy()
     weight[0, 0], mix[0, 0] = [0.25, 0.75], 0.5
     return change(drawn, Chains, op=op, amount=amount, weight=weight, mix=mix)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The words of the pictures drawn in a test, in order."""
+    words: list[str] = []
+    original = pictures._Pen.text
+
+    def record(self: Any, x: Any, y: Any, text: str, **options: Any) -> None:
+        words.append(text)
+        original(self, x, y, text, **options)
+
+    monkeypatch.setattr(pictures._Pen, "text", record)
+    return words
 
 
 def tile(picture: Image.Image, x: float, y: float) -> np.ndarray:
@@ -65,16 +81,8 @@ def test_every_tile_shows_what_its_step_makes(images: np.ndarray, plan: Plan):
 
 
 def test_operations_amounts_and_weights_are_written(
-    images: np.ndarray, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    images: np.ndarray, plan: Plan, written: list[str]
 ):
-    written = []
-    original = pictures._Pen.text
-
-    def record(self, x, y, text, **options):
-        written.append(text)
-        original(self, x, y, text, **options)
-
-    monkeypatch.setattr(pictures._Pen, "text", record)
     crop, flip = np.array([[6, 1], [4, 4]], np.int32), np.array([True, True])
     moved = change(plan, CropFlip, padding=4, crop=crop, flip=flip)
     pictures.render_preview(images[0], moved, index=0)
@@ -120,16 +128,8 @@ def test_a_plan_without_operations_is_drawn(images: np.ndarray):
 
 
 def test_noise_holes_and_partners_are_shown_and_named(
-    tmp_path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tmp_path, images: np.ndarray, written: list[str]
 ):
-    written = []
-    original = pictures._Pen.text
-
-    def record(self, x, y, text, **options):
-        written.append(text)
-        original(self, x, y, text, **options)
-
-    monkeypatch.setattr(pictures._Pen, "text", record)
     base = PatchUniform(size_px=11, base=AugMix(width=1))
     policy = CutMix(probability=1.0, base=Cutout(size_px=9, base=base))
     plan = next(
@@ -168,6 +168,30 @@ def test_views_with_the_amplitude_of_others_are_shown(tmp_path, images: np.ndarr
         np.testing.assert_array_equal(shown, views[row % 2, row // 2])
     with pytest.raises(ValueError, match="call write_preview"):
         pictures.render_preview(images[0], plan)
+
+
+def test_an_image_changed_before_the_chains_has_the_name_of_its_stage(
+    tmp_path, images: np.ndarray, written: list[str]
+):
+    policy = APR(base=AugMix(crop_padding=4))
+    plan = policy.sample(np.arange(2), num_views=1, size=(SIDE, SIDE), stream=Stream(seed=6))
+    pictures.write_preview(tmp_path / "preview.png", images, plan.with_clean())
+    stage = plan.find(Recombined)
+    crop = plan.find(CropFlip)
+    assert stage is not None
+    assert crop is not None
+    # views of an image after one another, the clean one first
+    names = [word for word in written if word in ("clean", "recombined")]
+    assert names == ["clean", "recombined"] * 2
+    mixed = [word for word in written if word.endswith(" mix")]
+    assert [word.split()[1] for word in mixed] == ["clean", "first"] * 2
+    first = stage.describe(0, 0, plan.ids)[0]
+    assert any(note.startswith(f"first: {first}") for note in written)
+    page = np.asarray(Image.open(tmp_path / "preview.png").convert("RGB"))
+    made = crop.apply(stage.apply(images[None]))
+    middle = 60 + (pictures._layout(plan).tile_height + 46)
+    shown = tile(Image.fromarray(page), 26, middle + page.shape[0] / 4)
+    np.testing.assert_array_equal(shown, made[0, 0])
 
 
 def test_a_page_holds_all_views_of_all_images(tmp_path, images: np.ndarray, plan: Plan):

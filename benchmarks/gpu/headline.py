@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--data", default=str(DATA), help="folder of CIFAR-10")
     parser.add_argument("--out", type=Path, default=Path("runs/headline"))
     parser.add_argument("--seconds", type=float, default=500.0, help="time for everything")
-    parser.add_argument("--epochs", type=int, default=0, help="0: as many as the time allows")
+    parser.add_argument("--epochs", type=int, default=0, help="at most; 0: the 100 of the paper")
     parser.add_argument(
         "--recipe",
         default="cifar",
@@ -197,7 +197,7 @@ def run_parts(
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier call
         with report.part("training") as found:
             most = affordable_epochs(report, setup, options.seconds)
-            epochs = options.epochs or min(most, scale.max_epochs)
+            epochs = min(most, options.epochs or scale.max_epochs)
             found |= {"model": scale.model, "batch_size": scale.batch_size}
             model, trained = train_headline(setup, folder, epochs=epochs)
             found |= trained

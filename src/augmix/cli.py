@@ -7,7 +7,6 @@ the message explains, 3 ``augmix check`` needs more images, 130 stopped by Ctrl-
 """
 
 import os
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,23 +31,21 @@ from augmix.errors import (
     printable,
 )
 from augmix.flags import (
-    Flag,
     completion_script,
+    decide_training,
     make_flag,
     make_group,
     make_part,
     method_flag,
     method_group,
     parse,
+    parse_training,
     peek,
-    refuse_meant,
-    spell_choices,
+    spell_margin,
 )
 
 if TYPE_CHECKING:
     from augmix.evaluation.predict import Prediction
-    from augmix.results import ConfigFacts
-    from augmix.training.config import TrainConfig
 
 _WITHOUT_TORCH = ("check", "report", "download")  # commands that take far less memory
 
@@ -172,68 +169,6 @@ examples:
 """
 
 
-def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
-    """The run that flags describe, and whether it is only to be forecast.
-
-    Flags are those of the method that is named, and those that every run has.
-
-    Raises:
-        ValueError: If a flag belongs to another method, or a value is wrong.
-    """
-    from augmix.training.config import build_config, general_settings
-    from augmix.training.recipes import RECIPES, find_recipe
-
-    general = general_settings()
-    refuse_meant(words, general)
-    words = _spell_training(words)
-    recipe = peek(words, "--recipe", "")
-    presets = find_recipe(recipe)
-    method = peek(words, "--method", presets.get("method", "augmix"))
-    of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
-    groups: dict[str, list[Flag]] = {}
-    for name, found in general.items():
-        flag = make_flag(name, found.hint, presets.get(name, found.value), found.help)
-        groups.setdefault(found.path[0], []).append(flag)
-    recipes = f"Published settings to start from: {', '.join(RECIPES)}."
-    dry_run = "Take a few steps, say what the run will take, and write nothing."
-    top = [
-        method_flag(method),
-        make_flag("recipe", str, recipe, recipes),
-        make_flag("dry_run", bool, False, dry_run),
-    ]
-    parts = [of_method, *(make_group(name, flags) for name, flags in groups.items())]
-    flags: Any = parse(make_group("flags", [*top, *map(make_part, parts)]), "train", words)
-    given = {k: v for part in parts for k, v in vars(getattr(flags, part.__name__)).items()}
-    return build_config(method=method, **given), flags.dry_run
-
-
-def _spell_training(words: Sequence[str]) -> list[str]:
-    """Write flags such as ``--no-pretrained`` of ``augmix train`` as ``--pretrained no``."""
-    from augmix.training.config import general_settings
-
-    hints = {name: found.hint for name, found in general_settings().items()}
-    return spell_choices(words, [name for name, hint in hints.items() if hint == bool | None])
-
-
-def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The flags of a command that names its images first, and what was decided, in words.
-
-    What is not given is decided by the images; any other command is returned as it is.
-    """
-    if not words or words[0].startswith("-"):
-        return list(words), []
-    from augmix.training.recipes import choose_flags
-
-    data, *rest = words[0], *_spell_training(words[1:])
-    given = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in rest]
-    is_pretrained = peek(rest, "--pretrained", "") != "no"
-    model = peek(rest, "--model", "")
-    choices = choose_flags(data, given, model=model, is_pretrained=is_pretrained)
-    flags = ["--data", data, *(flag for choice in choices for flag in choice.flags), *rest]
-    said = [choice.reason for choice in choices]
-    return flags, [*said, f"to repeat: augmix train {shlex.join(flags)}"]
-
-
 @command("train")
 def _train(words: Sequence[str]) -> None:
     began = perf_counter()
@@ -262,7 +197,7 @@ def _train(words: Sequence[str]) -> None:
 def _evaluate(words: Sequence[str]) -> None:
     from augmix.evaluation.config import Measurement
 
-    measurement = parse(Measurement, "evaluate", _spell_margin(words))
+    measurement = parse(Measurement, "evaluate", spell_margin(words))
     _keep_memory()
     from augmix import distributed
     from augmix.evaluation.models import forecast_measurement, run_measurement
@@ -282,26 +217,6 @@ def _evaluate(words: Sequence[str]) -> None:
         from augmix.report import decision_words
 
         say(decision_words(found))
-
-
-def _spell_margin(words: Sequence[str]) -> list[str]:
-    """Write a precision in points, ``--precision 1.0``, as ``--margin-of-error 1.0``."""
-    found: list[str] = []
-    for word in words:
-        name, _, value = word.partition("=")
-        if name == "--precision" and _is_number(value):
-            word = f"--margin-of-error={value}"
-        elif found and found[-1] == "--precision" and _is_number(word):
-            found[-1] = "--margin-of-error"
-        found.append(word)
-    return found
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return float(word) > 0
-    except ValueError:
-        return False
 
 
 @command("calibrate-severity")
@@ -445,46 +360,18 @@ class ExportConfig:
 @command("export")
 def _export(words: Sequence[str]) -> None:
     config = parse(ExportConfig, "export", words)
-    from augmix.files import load_record
-    from augmix.models.export import SUFFIXES, export_model
-    from augmix.models.weights import load_model
-    from augmix.results import CONFIG_FILE, ConfigFacts, find_temperature
+    from augmix.models.export import export_run
 
-    model = load_model(config.run)
-    folder = Path(config.run) if Path(config.run).is_dir() else None
-    out = config.out or (folder or Path()) / f"model{SUFFIXES[config.format]}"
-    size, known = (config.size, config.size) if config.size else None, {}
-    if folder:
-        path = folder / CONFIG_FILE
-        facts = load_record(path, ConfigFacts) if path.is_file() else ConfigFacts()
-        size = size or _known_size(folder, facts)
-        known = {
-            "interpolation": facts.get("interpolation") or "bilinear",
-            "temperature": find_temperature(folder) or 1.0,
-        }
-    done = export_model(model, out, format=config.format, size=size, **known)
+    done = export_run(config.run, config.out, format=config.format, size=config.size)
     height, width = done.size
     say(
         f"{config.format}: {done.path}, {done.num_bytes / 1e6:.1f} MB; classes and preprocessing "
         f"in {done.path.name}.json\n"
-        f"input: images [batch, {model.config.channels}, {height}, {width}], float32 in [0, 1]; "
-        f"output: logits [batch, {model.config.num_classes}]\n"
+        f"input: images [batch, {done.channels}, {height}, {width}], float32 in [0, 1]; "
+        f"output: logits [batch, {done.num_classes}]\n"
         f"read back and compared: logits differ by at most {done.max_difference:.1e} "
         f"(largest {done.largest_logit:.2f})",
     )
-
-
-def _known_size(folder: Path, facts: "ConfigFacts") -> tuple[int, int] | None:
-    """Height and width a run was trained on, else measured on, where known."""
-    from augmix.results import RESULTS_FILE, load_results
-
-    if size := facts.get("size"):
-        return size, size
-    if (folder / RESULTS_FILE).is_file():
-        measured = load_results(folder / RESULTS_FILE).source.get("size") or []
-        if len(measured) == 2:
-            return measured[0], measured[1]
-    return None
 
 
 @command("corrupt")

@@ -1,4 +1,4 @@
-"""Files: durable writes, JSON, JSON lines and npz, the lock of a folder, the cache folder.
+"""Files: durable writes, JSON, JSON lines and npz, locks and space of folders, the cache folder.
 
 Every file is written under a temporary name, flushed to the disk, renamed, and its folder flushed,
 so that a kill or a power loss leaves the old file or the new one. Every format has one reader,
@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -536,6 +537,33 @@ def cache_folder(kind: str) -> Path:
     import pooch
 
     return pooch.os_cache("augmix") / kind
+
+
+def describe_space(folder: Path, num_bytes: int) -> list[str]:
+    """Say what is free on the disk of a folder, and warn if it is less than will be written.
+
+    The folder need not exist; the nearest one above it that does is looked at.
+    """
+    above = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(above).free
+    lines = [f"{format_size(free)} free in {above}"]
+    if free < num_bytes:
+        lines.append("warning: more than is free, unless part of it is written already")
+    return lines
+
+
+def format_size(num_bytes: int | float) -> str:
+    """Write a number of bytes in the unit that suits it, to three digits.
+
+    Example:
+        >>> [format_size(num_bytes) for num_bytes in (128, 15_360, 999_999, 2.5e12)]
+        ['128 bytes', '15.4 kB', '1 MB', '2.5 TB']
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 999.5:  # three digits of it are below 1000
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
 
 
 def hash_file(path: Path) -> str:

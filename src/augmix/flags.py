@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import field, make_dataclass
@@ -17,6 +18,8 @@ from augmix.errors import did_you_mean
 
 if TYPE_CHECKING:
     import tyro
+
+    from augmix.training.config import TrainConfig
 
 Config = TypeVar("Config")
 Flag = tuple[str, Any, Any]  # name, type with help, dataclasses.field
@@ -74,6 +77,26 @@ def spell_choices(words: Sequence[str], names: Collection[str]) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+def spell_margin(words: Sequence[str]) -> list[str]:
+    """Write a precision in points, ``--precision 1.0``, as ``--margin-of-error 1.0``."""
+    found: list[str] = []
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "--precision" and _is_number(value):
+            word = f"--margin-of-error={value}"
+        elif found and found[-1] == "--precision" and _is_number(word):
+            found[-1] = "--margin-of-error"
+        found.append(word)
+    return found
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return float(word) > 0
+    except ValueError:
+        return False
 
 
 def parse(config: Callable[..., Config], name: str, words: Sequence[str]) -> Config:
@@ -330,3 +353,65 @@ def peek(words: Sequence[str], flag: str, default: str) -> str:
     if "" in values:
         raise ValueError(f"expected one name after {flag}")
     return values[0] if values else default
+
+
+def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
+    """The run that flags describe, and whether it is only to be forecast.
+
+    Flags are those of the method that is named, and those that every run has.
+
+    Raises:
+        ValueError: If a flag belongs to another method, or a value is wrong.
+    """
+    from augmix.training.config import build_config, general_settings
+    from augmix.training.recipes import RECIPES, find_recipe
+
+    general = general_settings()
+    refuse_meant(words, general)
+    words = _spell_training(words)
+    recipe = peek(words, "--recipe", "")
+    presets = find_recipe(recipe)
+    method = peek(words, "--method", presets.get("method", "augmix"))
+    of_method = method_group(method, words, [*general, "recipe", "dry_run"], presets)
+    groups: dict[str, list[Flag]] = {}
+    for name, found in general.items():
+        flag = make_flag(name, found.hint, presets.get(name, found.value), found.help)
+        groups.setdefault(found.path[0], []).append(flag)
+    recipes = f"Settings to start from: {', '.join(RECIPES)}."
+    dry_run = "Take a few steps, say what the run will take, and write nothing."
+    top = [
+        method_flag(method),
+        make_flag("recipe", str, recipe, recipes),
+        make_flag("dry_run", bool, False, dry_run),
+    ]
+    parts = [of_method, *(make_group(name, flags) for name, flags in groups.items())]
+    flags: Any = parse(make_group("flags", [*top, *map(make_part, parts)]), "train", words)
+    given = {k: v for part in parts for k, v in vars(getattr(flags, part.__name__)).items()}
+    return build_config(method=method, **given), flags.dry_run
+
+
+def _spell_training(words: Sequence[str]) -> list[str]:
+    """Write flags such as ``--no-pretrained`` of ``augmix train`` as ``--pretrained no``."""
+    from augmix.training.config import general_settings
+
+    hints = {name: found.hint for name, found in general_settings().items()}
+    return spell_choices(words, [name for name, hint in hints.items() if hint == bool | None])
+
+
+def decide_training(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The flags of a command that names its images first, and what was decided, in words.
+
+    What is not given is decided by the images; any other command is returned as it is.
+    """
+    if not words or words[0].startswith("-"):
+        return list(words), []
+    from augmix.training.recipes import choose_flags
+
+    data, *rest = words[0], *_spell_training(words[1:])
+    given = [word.removeprefix("--").partition("=")[0].replace("-", "_") for word in rest]
+    is_pretrained = peek(rest, "--pretrained", "") != "no"
+    model = peek(rest, "--model", "")
+    choices = choose_flags(data, given, model=model, is_pretrained=is_pretrained)
+    flags = ["--data", data, *(flag for choice in choices for flag in choice.flags), *rest]
+    said = [choice.reason for choice in choices]
+    return flags, [*said, f"to repeat: augmix train {shlex.join(flags)}"]

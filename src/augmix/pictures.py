@@ -33,6 +33,7 @@ from augmix.augment.ops import (
 )
 from augmix.augment.plan import Plan, check_plan
 from augmix.augment.policies.hybridaugment import Spectra
+from augmix.augment.stages import stage_name
 from augmix.augment.stages.chains import Copies, CropFlip
 from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
@@ -561,8 +562,10 @@ def render_preview(
     """Draw one realisation of one image.
 
     From left to right: the image as the chains receive it, a strip for each chain with operation
-    and amount under every step, the chain's weight, the mixture of the chains, and the view: clean
-    image and mixture by their weights, then the stages after the chains, which the title names.
+    and amount under every step, the chain's weight, the mixture of the chains, and the view: the
+    first image and the mixture by their weights, then the stages after the chains, which the title
+    names. The first image is ``clean``, moved at most, or has the name of the stage that changed it
+    before the chains, e.g. ``recombined`` (`policies.APR`); the title then begins with that change.
     Copies are drawn as the chains are, without weights and mixture.
 
     Args:
@@ -666,9 +669,14 @@ def _draw_realisation(
     """Columns from left to right; what is not a chain is drawn at half height."""
     if not scale > 0:
         raise ValueError(f"scale must be above 0, got {scale}")
-    notes = "; ".join(plan.describe_finish(index, view))
+    changes = [stage for stage in plan.without(CropFlip).stages if stage.gives == "images"]
+    first = [line for stage in changes for line in stage.describe(index, view, plan.ids)]
+    notes = plan.describe_finish(index, view)
     plan = plan.without(Pairs).without(Spectra)[index : index + 1]  # partners are left out
-    layout, start = _layout(plan), _start(image, plan, view)
+    layout, (start, name) = _layout(plan), _start(image, plan, view)
+    if name != "clean":
+        notes = [*(f"first: {line}" for line in first), *(f"then: {line}" for line in notes)]
+    notes = "; ".join(notes)
     size = (round(layout.width * scale), round(layout.height * scale))
     pen = _Pen(Image.new("RGB", size, _PAPER), scale, step=scale)
     title = f"image {int(plan.ids[0])}, view {view}"
@@ -702,9 +710,10 @@ def _draw_realisation(
             pen.text(layout.weight + _WEIGHT / 2, y - 20, f"x {weight:.2f}", size=15)
             pen.bar(layout.weight + 6, y + 3, _WEIGHT - 12, 6, float(weight))
     view_pixels = to_uint8(np.ascontiguousarray(finished.transpose(1, 2, 0)))
-    mixed = "" if has_copies else f"{1 - mix:.2f} clean + {mix:.2f} mix"
+    short = "clean" if name == "clean" else "first"
+    mixed = "" if has_copies else f"{1 - mix:.2f} {short} + {mix:.2f} mix"
     columns = [
-        (_EDGE, start, "clean", _moves(plan)),
+        (_EDGE, start, name, _moves(plan)),
         (layout.view, view_pixels, "view", mixed),
     ]
     if not has_copies:
@@ -731,12 +740,17 @@ def _draw_tile(
     pen.text(x + _STEP / 2, below + 20, second, size=12, colour=_MUTED)
 
 
-def _start(image: Pixels, plan: Plan, view: int) -> Pixels:
-    """The image as the chains of the only image of a plan receive it."""
-    pixels = image[None, None]
+def _start(image: Pixels, plan: Plan, view: int) -> tuple[Pixels, str]:
+    """The image as the chains of the only image of a plan receive it, and its name: that of the
+    last stage that changed more than its place, or clean."""
+    pixels, start, name = image[None, None], image, "clean"
     for stage in plan.stages:
-        pixels = stage.apply(pixels) if stage.gives == "images" else pixels
-    return np.asarray(pixels)[view if len(pixels) > 1 else 0, 0]
+        if stage.gives == "images":
+            before, pixels = start, np.asarray(stage.apply(pixels))
+            start = pixels[view if len(pixels) > 1 else 0, 0]
+            if not isinstance(stage, CropFlip) and not np.array_equal(before, start):
+                name = stage_name(type(stage))
+    return start, name
 
 
 def _steps(start: Pixels, plan: Plan, view: int, chain: int) -> list[tuple[Image.Image, str, str]]:

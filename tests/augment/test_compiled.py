@@ -252,11 +252,10 @@ print(compiled.__file__, stats.cache_path, sum(stats.cache_hits.values()), total
 
 def run_alone(folder: Path, **environment: str) -> list[str]:
     """What `_RENDER` prints in a process of its own, with the package found in a folder."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("NUMBA_")}
-    kept |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", _RENDER],
-        env=kept | environment,
+        env=os.environ | own | environment,
         capture_output=True,
         text=True,
         check=False,

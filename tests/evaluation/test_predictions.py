@@ -25,8 +25,8 @@ from augmix.evaluation.predictor import Predictor
 from augmix.metrics import image_scores
 from augmix.models.weights import build_model
 from augmix.per_image import PREDICTIONS_FOLDER
-from augmix.report.estimates import common_grid, common_sequences, estimate
-from augmix.report.load import load_runs
+from augmix.report.estimates import estimate
+from augmix.report.load import common_grid, common_sequences, load_runs
 from augmix.results import Results, load_results
 
 Columns = dict[str, np.ndarray]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from augmix.augment import policies, render
+from augmix.augment.plan import Plan
 from augmix.augment.policies import (
     APR,
     PRIME,
@@ -35,6 +36,7 @@ from augmix.methods import (
     TrainingImages,
     build_method,
     register_method,
+    registry,
 )
 from augmix.methods.losses import (
     Adversarial,
@@ -48,6 +50,7 @@ from augmix.methods.losses import (
 from augmix.methods.registry import check_views
 from augmix.models.weights import build_model
 from augmix.rng import Stream
+from augmix.training.config import TrainConfig
 
 IMAGES = TrainingImages(crop_padding=3, flip=True)
 LARGE = replace(IMAGES, size=(224, 224))
@@ -228,16 +231,93 @@ def test_stages_of_later_methods_compose_by_name(name: str):
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("augmix+afa", {"num_views": 1}, "afa has the last view, so none of 1 shows what is below"),
-        ("ipmix+afa", {"jsd_views": 1}, "so none of 1 shows what is below it: take more views"),
-        ("augmix+afa+apr-sp", {}, "form p has the last view, and so has afa below it: lay afa ov"),
-        ("augmax+hybridaugment-pp", {}, "form p has the last view, and augmax needs all of them"),
-        ("augmax+afa", {}, "afa has the last view, and augmax needs all of them for its chains"),
+        (
+            "augmix+afa",
+            {"num_views": 1},
+            "afa leaves 0 of 1 views .* so none shows augmix: take",
+        ),
+        (
+            "ipmix+afa",
+            {"jsd_views": 1},
+            "afa leaves 0 of 1 .*, so none shows ipmix: take more",
+        ),
+        (
+            "augmix+afa+apr-sp",
+            {},
+            "apr-sp leaves 1 of 2 .* afa needs all of its views: lay",
+        ),
+        ("augmax+hybridaugment-pp", {}, "leaves 3 of 4 .*, and augmax needs all .*: leave hyb"),
+        ("augmax+afa", {}, "afa leaves 3 of 4 views to what is below it, and augmax needs all of"),
     ],
 )
 def test_layers_that_leave_no_view_are_refused(name: str, changes: Any, message: str):
     with pytest.raises(ValueError, match=message):
         check_views(replace(build_method(name), **changes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstOnly:
+    """A user's layer: the first view is the base's, all others are the clean image."""
+
+    base: Policy = field(default_factory=Standard)
+    num_shown: int = 1
+
+    def num_base_views(self, num_views: int) -> int:
+        return self.num_shown
+
+    def sample(self, ids: Any, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
+        plan = self.base.sample(ids, num_views=1, size=size, stream=stream).with_clean()
+        return plan.take_views([1, *[0] * (num_views - 1)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles(Standard):
+    """A user's policy whose views have uses of their own."""
+
+    has_fixed_views: ClassVar[bool] = True
+
+
+@pytest.fixture
+def first_only(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a method whose policy is a user's layer."""
+    monkeypatch.setattr(registry, "METHODS", known := dict(METHODS))
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class UserMethod(Method):
+        """One view; cross-entropy."""
+
+        policy: Policy = field(default_factory=FirstOnly)
+
+    known["first-only"] = UserMethod
+    return "first-only"
+
+
+def test_a_users_layer_is_checked_by_what_it_declares(first_only: str):
+    check_views(build_method(f"augmix+{first_only}"))  # 1 of 2 views is that of AugMix
+    check_views(build_method(f"augmix+{first_only}+cutout"))
+    TrainConfig(method=build_method(f"augmix+{first_only}"))
+    with pytest.raises(ValueError, match="first-only leaves 1 of 4 .*, and augmax needs all of it"):
+        TrainConfig(method=build_method(f"augmax+{first_only}"))
+    with pytest.raises(ValueError, match="first-only leaves 1 of 2 .*: lay afa over fi"):
+        check_views(build_method(f"augmix+afa+{first_only}"))
+    check_views(build_method(f"augmix+{first_only}+afa"))
+    below = replace(build_method("afa"), policy=FourierWaves(base=Roles()))
+    with pytest.raises(ValueError, match="afa leaves 1 of 2 .*, and Roles needs all .*: leave afa"):
+        check_views(below)
+    for num_shown, message in {0: "leaves 0 of 2 .*none shows augmix", 3: "in 0..2, got 3"}.items():
+        layer = FirstOnly(base=AugMix(), num_shown=num_shown)
+        with pytest.raises(ValueError, match=message):
+            check_views(replace(build_method("augmix"), policy=layer))
+
+
+def test_a_layer_that_takes_a_view_gives_recombined_images_a_second_one():
+    single = build_method("hybridaugment-pp")
+    single = replace(single, policy=HybridAugment(form="s"))
+    assert single.num_views == 1
+    for layer in (FourierWaves, FirstOnly):
+        method = replace(single, policy=layer(base=HybridAugment(form="s")))
+        assert (method.num_views, method.objective) == (2, ViewsCrossEntropy())
+        check_views(method)
 
 
 def test_consistency_of_one_view_takes_two_passes():

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from augmix.errors import RunError
-from augmix.evaluation.predictor import Predictor
-from augmix.evaluation.suites import check_gradient
+from augmix.evaluation.predictor import Predictor, check_gradient
 from augmix.models.open_model import open_model
 from augmix.models.preprocessing import PRESETS
 from augmix.results import CellKey

@@ -22,7 +22,7 @@ from augmix.paper.compare import (
     mean_error,
     write_findings,
 )
-from augmix.paper.config import PAPER_TABLES, SCALES
+from augmix.paper.config import PAPER_TABLES, RECIPE_TITLES, SCALES
 from augmix.paper.figures import FIGURES, _height, draw
 from augmix.results import FrequencyCell, Results, SequenceCell
 
@@ -300,7 +300,7 @@ def test_an_error_of_zero_is_drawn_and_a_gap_is_not():
 
 def test_every_table_can_be_made_at_every_scale():
     for table in PAPER_TABLES.values():
-        for method in table.methods:
+        for method in set(table.methods) - set(RECIPE_TITLES):
             build_method(method)
         assert table.is_field or set(table.methods) <= set(published.LABELS)
         for scale in SCALES.values():

@@ -15,7 +15,7 @@ from augmix.corruptions import CORRUPTIONS
 from augmix.errors import Interrupted
 from augmix.methods import METHODS
 from augmix.paper.compare import RunKey
-from augmix.paper.config import PAPER_TABLES, SCALES, ReproduceConfig
+from augmix.paper.config import PAPER_TABLES, RECIPE_TITLES, SCALES, ReproduceConfig
 from augmix.paper.field import (
     FieldFinding,
     RunCost,
@@ -32,7 +32,11 @@ from augmix.report.tables import to_markdown_table
 from augmix.results import Results, SequenceCell
 from augmix.training.logging import Cost
 
-SLOW_METHODS = [name for name in PAPER_TABLES["field"].methods if not METHODS[name].needs_stylised]
+SLOW_METHODS = [
+    name
+    for name in PAPER_TABLES["field"].methods
+    if name not in METHODS or not METHODS[name].needs_stylised
+]
 
 
 def key(method: str, seed: int = 0, data_set: str = "cifar10") -> RunKey:
@@ -165,12 +169,26 @@ def test_every_row_can_be_trained_and_measured_at_every_scale(scale: Any):
     tasks = plan_tasks(config, "field")
     per_set = len(PAPER_TABLES["field"].methods)
     assert len(tasks) == 2 * per_set * (config.seeds or 1)
-    assert {each.method for each in tasks} == set(METHODS)
+    assert {each.method for each in tasks} == {*METHODS, *RECIPE_TITLES}
     for task in tasks.values():
         suites = [measurement.how.suite for measurement in task.measurements]
         assert suites == [("clean", "c"), ("c-bar",), ("p",)]
         folders = {measurement.folder for measurement in task.measurements}
         assert len(folders) == 3
+
+
+def test_a_recipe_is_a_row_with_the_length_of_the_others() -> None:
+    config = ReproduceConfig(tables=(), scale="smoke", data="digits", methods=("robust", "augmix"))
+    runs = {key.method: task.training for key, task in plan_tasks(config, "field").items()}
+    own, other = runs["robust"], runs["augmix"]
+    assert (str(own.method), own.method.num_passed) == ("augmix+prime", 2)
+    assert (own.optimisation.schedule, own.optimisation.ema_decay) == ("one-cycle", 0.998)
+    assert own.optimisation.epochs == other.optimisation.epochs
+    assert own.network == other.network
+    equal = {
+        key.method: task.training for key, task in plan_tasks(config, "field-equal-cost").items()
+    }
+    assert equal["robust"].optimisation.epochs == 2  # 1.5 epochs of three passes are one of two
 
 
 def test_released_weights_for_imagenet_are_no_run_of_it():
@@ -250,7 +268,8 @@ def test_every_row_end_to_end_and_resumed(tmp_path: Path, monkeypatch: pytest.Mo
     measured = {(row["row"], row["column"]) for row in rows}
     columns = {column for _, column in measured}
     assert len(columns) == 10
-    assert measured == {(METHODS[m].title, column) for m in SLOW_METHODS for column in columns}
+    titles = [RECIPE_TITLES.get(name) or METHODS[name].title for name in SLOW_METHODS]
+    assert measured == {(title, column) for title in titles for column in columns}
     plain = json.loads(made.paths[0].read_text())
     assert all(0 <= e["measured"] <= 100 for e in plain["findings"] if "error" in e["column"]
                and e["measured"] is not None)  # fmt: skip

@@ -13,8 +13,8 @@ from augmix import cli, metrics
 from augmix.errors import RunError
 from augmix.per_image import load_images, load_predictions, predictions_path, write_predictions
 from augmix.report.check import check_run
-from augmix.report.estimates import common_grid, common_sequences, estimate
-from augmix.report.load import load_runs
+from augmix.report.estimates import estimate
+from augmix.report.load import common_grid, common_sequences, load_runs
 from augmix.results import RESULTS_FILE, Decision, load_results, write_results
 
 

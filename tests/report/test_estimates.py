@@ -12,8 +12,8 @@ from augmix.bootstrap import proportion_interval
 from augmix.errors import RunError
 from augmix.per_image import load_predictions, predictions_path, write_predictions
 from augmix.report import summarise
-from augmix.report.estimates import METRICS, Estimates, Grid, Key, Scope, common_grid, estimate
-from augmix.report.load import Run, load_runs
+from augmix.report.estimates import METRICS, Estimates, Key, Scope, estimate
+from augmix.report.load import Grid, Run, common_grid, load_runs
 from augmix.results import Bins, Cell, CellKey, Results
 
 PAPER = tuple(published.ALEXNET_ERRORS)

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from toy_runs import read_weights, toy_config
 
-from augmix import cli, devices
+from augmix import devices
 from augmix.augment.policies import AugMix, RandomAA
 from augmix.augment.policies.hybridaugment import HybridAugment
 from augmix.errors import Interrupted
 from augmix.evaluation.models import load_run
+from augmix.flags import parse_training
 from augmix.methods import METHODS
 from augmix.models.start import start_from
 from augmix.models.weights import build_model, load_model
@@ -216,12 +217,19 @@ def test_the_recipe_fast_is_for_any_method() -> None:
     assert build_config("fast", method="hybridaugment-pp", data="digits").network.model == "fast"
 
 
+def test_the_recipe_robust_costs_what_the_recipe_of_the_paper_does() -> None:
+    own, paper = (build_config(name, data="digits") for name in ("robust", "cifar"))
+    assert str(own.method) == "augmix+prime"
+    passes = [each.method.num_passed * each.optimisation.epochs for each in (own, paper)]
+    assert passes == [300, 300]
+
+
 def test_the_command_takes_the_method_of_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {"method": "augmix+apr-sp", "apr_sp_form": "s", "num_views": 1, "epochs": 3}
     monkeypatch.setattr(recipes, "RECIPES", {**RECIPES, "own": own})
-    config, _ = cli.parse_training(["--recipe", "own", "--data", "digits"])
+    config, _ = parse_training(["--recipe", "own", "--data", "digits"])
     assert config == build_config("own", data="digits")
     assert (str(config.method), config.method.num_passed) == ("augmix+apr-sp", 2)
     words = ["--recipe", "own", "--data", "digits", "--method", "prime"]
-    config, _ = cli.parse_training(words)
+    config, _ = parse_training(words)
     assert (str(config.method), config.optimisation.epochs) == ("prime", 3)

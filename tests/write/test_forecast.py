@@ -5,6 +5,7 @@ import pytest
 
 from augmix.data.sources import open_source
 from augmix.errors import RunError
+from augmix.files import format_size
 from augmix.progress import Note, PieceWritten
 from augmix.write import CorruptOptions, PerturbOptions, forecast, sets
 
@@ -22,7 +23,7 @@ def tree(folder) -> tuple[int, int]:
 
 
 def sized(num_bytes) -> str:
-    return forecast.size_words(num_bytes)
+    return format_size(num_bytes)
 
 
 @pytest.mark.parametrize("layout", ["cifar", "imagenet"])

@@ -1,4 +1,4 @@
-"""The order of training batches, and work prepared ahead of its use on threads."""
+"""The order of training batches and of samples, and work prepared ahead of its use on threads."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -103,6 +103,18 @@ def run_ahead(
 
 
 @lru_cache(maxsize=2)
+def spread_positions(count: int, num: int) -> list[int]:
+    """Return ``num`` positions from all over 0 .. count - 1, in an order that covers them early.
+
+    Example:
+        >>> spread_positions(100, 5)
+        [0, 99, 49, 24, 74]
+    """
+    positions = np.linspace(0, count - 1, num).astype(int).tolist()
+    order = sorted(range(num), key=lambda index: int(f"{index:08b}"[::-1], 2))
+    return [positions[index] for index in order]
+
+
 def _permutation(num_images: int, seed: int, epoch: int) -> Int64[np.ndarray, " image"]:
     """The order of an epoch; cached for this epoch and the next, which is prepared ahead."""
     order = Stream(seed=seed).at(Purpose.ORDER, epoch=epoch).permutation(num_images)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from augmix.data.batches import spread_positions
 from augmix.evaluation import store
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.decide import Arm, check_alike, choose_suite
@@ -23,13 +24,13 @@ from augmix.evaluation.loop import Evaluator, Ids, open_evaluation
 from augmix.evaluation.measures import NUM_ARRAYS
 from augmix.evaluation.predictor import ready
 from augmix.evaluation.suites import CLEAN, Attacked, Clean, Natural, Perturbations, Suite
+from augmix.files import describe_space, format_size
 from augmix.models.batch_norm import adapt_batch_norm
 from augmix.models.wrapper import name_of
 from augmix.per_image import to_classes
 from augmix.progress import Note, OnProgress, format_duration, ignore
 from augmix.results import RESULTS_FILE, CellKey, load_results
 from augmix.shards import find_shard
-from augmix.write.forecast import disk_lines, size_words, spread
 
 _SECONDS = 5.0  # after which no more images are made
 _PASS_S = 0.5  # of a batch that is large enough to be timed
@@ -115,11 +116,11 @@ class Forecast:
 
     def lines(self, folder: Path) -> list[str]:
         """Return the forecast in words, with what is free on the disk of the results' folder."""
-        size = f"at most {size_words(self.num_bytes)} in {folder}: predictions of every image, "
+        size = f"at most {format_size(self.num_bytes)} in {folder}: predictions of every image, "
         return [
             *self.time_lines(),
             f"{size}results and pictures",
-            *disk_lines(folder, self.num_bytes),
+            *describe_space(folder, self.num_bytes),
         ]
 
 
@@ -231,8 +232,8 @@ def forecast_decision(
     decision = load_results(path).decision if path.exists() else None
     if decision is not None:
         lines.append(f"{folder} has {decision.num_passes:,} images of this or another measurement")
-    lines.append(f"at most {size_words(num_bytes)} in {folder}: what was drawn, and the results")
-    return [*lines, *disk_lines(folder, num_bytes)]
+    lines.append(f"at most {format_size(num_bytes)} in {folder}: what was drawn, and the results")
+    return [*lines, *describe_space(folder, num_bytes)]
 
 
 def _forecast_suite(
@@ -275,7 +276,7 @@ def _time_images(
             suite, key = evaluator.suites[group[0]], keys[turn % len(keys)]
             own = missing[key]
             num = min(len(own), max(1, _NUM_IMAGES // (suite.num_frames(key) or 1)))
-            starts = spread(len(own) - num + 1, _MOST_TURNS)
+            starts = spread_positions(len(own) - num + 1, _MOST_TURNS)
             chosen = own[starts[turn] :][: num if turn >= 0 else 1]
             began = perf_counter()
             evaluator.load(key, chosen)

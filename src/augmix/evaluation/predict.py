@@ -22,6 +22,7 @@ from torch import nn
 from augmix import results
 from augmix.arrays import from_pillow
 from augmix.data import Reading
+from augmix.data.batches import spread_positions
 from augmix.data.decode import Geometry, ImageError, decode_image
 from augmix.data.trees import FolderTree
 from augmix.devices import resolve_device
@@ -29,7 +30,15 @@ from augmix.errors import RunError, escape_cell, printable
 from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
 from augmix.evaluation.predictor import describe_model
-from augmix.files import hash_file, load_record, open_atomic, to_plain, write_json
+from augmix.files import (
+    describe_space,
+    format_size,
+    hash_file,
+    load_record,
+    open_atomic,
+    to_plain,
+    write_json,
+)
 from augmix.models.calibration import Calibrator, load_calibrator
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
@@ -37,7 +46,6 @@ from augmix.models.open_model import open_model
 from augmix.models.wrapper import Ensemble
 from augmix.progress import OnProgress, PieceWritten, format_duration, ignore
 from augmix.shards import Pieces, find_shard, share_folder
-from augmix.write.forecast import disk_lines, size_words, spread
 
 _BATCHES_IN_PART = 8  # of a file that is written in parts
 _TIMED_IMAGES = 32  # of a forecast
@@ -277,7 +285,8 @@ def forecast_predictions(config: PredictConfig) -> list[str]:
     is_done = config.out is not None and parts.check_written() is not None
     todo = [] if is_done else parts.missing() if config.out else [*parts.starts]
     num_left = sum(map(parts.count, todo))
-    chosen = [files[index] for index in spread(len(files), min(len(files), _TIMED_IMAGES))]
+    positions = spread_positions(len(files), min(len(files), _TIMED_IMAGES))
+    chosen = [files[position] for position in positions]
     began = perf_counter()
     read = model.read(chosen, config)
     read_s = (perf_counter() - began) / len(chosen)
@@ -300,9 +309,9 @@ def forecast_predictions(config: PredictConfig) -> list[str]:
         text = "".join(f"{line}\n" for line in write_predictions(found, form, has_header=False))
         num_bytes = round(len(text.encode()) / len(chosen) * len(files))
         lines += [
-            f"about {size_words(num_bytes)} in {config.out}, and as much in {parts.folder.name} "
+            f"about {format_size(num_bytes)} in {config.out}, and as much in {parts.folder.name} "
             "until it is complete",
-            *disk_lines(config.out.parent, 2 * num_bytes),
+            *describe_space(config.out.parent, 2 * num_bytes),
         ]
     return lines
 

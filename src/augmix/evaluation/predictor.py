@@ -168,3 +168,48 @@ def fingerprint(model: nn.Module) -> str:
     except ValueError:  # an ensemble with a member that has none
         own = None
     return own if isinstance(own, str) else hash_weights(model)
+
+
+def check_gradient(
+    predictor: Predictor,
+    images: Float32[np.ndarray, "batch channel height width"],
+    key: CellKey,
+    ids: Int64[np.ndarray, " batch"],
+) -> None:
+    """Refuse a model, or an ensemble with a member, whose gradient by a few images is none or 0."""
+    predictor.logits(images, key, ids)
+    for member in members_of(predictor.model):
+        with predictor.computing(images.shape), torch.enable_grad():
+            pixels = torch.from_numpy(images).to(predictor.device).requires_grad_()
+            try:
+                logits = member(pixels).float()
+                # unequal weights: of logits that sum to a constant the plain sum has no gradient
+                weights = torch.linspace(1, 2, logits.shape[1], device=logits.device)
+                (gradient,) = torch.autograd.grad((logits * weights).sum(), pixels)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, RunError) as error:
+                raise RunError(
+                    f"{name_of(member)} gives no gradient of its logits by the images, which an "
+                    f"attack follows ({first_line(error)}); measure it without suite 'attack', or "
+                    "name the torch network behind it (NAME@FILE, timm:, torchvision:, hf:, "
+                    "python:)"
+                ) from error
+        if not gradient.any():  # NaN counts as a gradient
+            raise RunError(
+                f"{name_of(member)} gives a gradient of 0 by every value of the {len(images)} "
+                "images tried, as rounding or thresholds inside a model do: an attack would leave "
+                "the images as they are, and the error would look robust; measure it without suite "
+                "'attack'"
+            )
+
+
+@contextmanager
+def repeatable_gradients() -> Iterator[None]:
+    """Gradients of convolutions on CUDA have the same bits every time inside."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before

@@ -6,8 +6,7 @@ ids in the source.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -29,12 +28,11 @@ from augmix.data.decode import Geometry, check_resize
 from augmix.data.natural import NaturalSet, open_natural
 from augmix.data.sources import Source
 from augmix.data.stores import Photographs
-from augmix.errors import RunError, first_line
+from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.official import OfficialFiles, find_official
-from augmix.evaluation.predictor import Predictor
+from augmix.evaluation.predictor import Predictor, check_gradient, repeatable_gradients
 from augmix.methods.attacks import Attack, worst_logits
-from augmix.models.wrapper import members_of, name_of
 from augmix.results import CellKey, fold_frequency
 from augmix.rng import Purpose, Stream
 
@@ -549,7 +547,7 @@ class Attacked(Suite):
 
     def logits(self, predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> Logits:
         """Compute the worst logits of each image; see `attacks.worst_logits`."""
-        with predictor.computing(images.shape), _repeatable():
+        with predictor.computing(images.shape), repeatable_gradients():
             found = worst_logits(
                 predictor.model,
                 torch.from_numpy(images).to(predictor.device),
@@ -691,43 +689,3 @@ def _attack(config: EvaluateConfig) -> Attack:
         num_steps=config.attack_steps,
         step_size=config.attack_step_size,
     )
-
-
-def check_gradient(predictor: Predictor, images: Pixels, key: CellKey, ids: Ids) -> None:
-    """Refuse a model, or an ensemble with a member, whose gradient by a few images is none or 0."""
-    predictor.logits(images, key, ids)
-    for member in members_of(predictor.model):
-        with predictor.computing(images.shape), torch.enable_grad():
-            pixels = torch.from_numpy(images).to(predictor.device).requires_grad_()
-            try:
-                logits = member(pixels).float()
-                # unequal weights: of logits that sum to a constant the plain sum has no gradient
-                weights = torch.linspace(1, 2, logits.shape[1], device=logits.device)
-                (gradient,) = torch.autograd.grad((logits * weights).sum(), pixels)
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, RunError) as error:
-                raise RunError(
-                    f"{name_of(member)} gives no gradient of its logits by the images, which an "
-                    f"attack follows ({first_line(error)}); measure it without suite 'attack', or "
-                    "name the torch network behind it (NAME@FILE, timm:, torchvision:, hf:, "
-                    "python:)"
-                ) from error
-        if not gradient.any():  # NaN counts as a gradient
-            raise RunError(
-                f"{name_of(member)} gives a gradient of 0 by every value of the {len(images)} "
-                "images tried, as rounding or thresholds inside a model do: an attack would leave "
-                "the images as they are, and the error would look robust; measure it without suite "
-                "'attack'"
-            )
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """Gradients of convolutions on CUDA have the same bits every time inside."""
-    before = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.deterministic = before

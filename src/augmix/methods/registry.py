@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from augmix.augment.policies import AugMax, Cutout, FourierWaves, Policy, Standard
+from augmix.augment.policies import Cutout, Policy, Standard
 from augmix.errors import RunError, check_name, check_positive
 from augmix.files import hash_file
 from augmix.user_code import PREFIX, hash_module, import_object
@@ -284,29 +284,44 @@ def fit_policy(policy: Any, images: TrainingImages) -> Any:
     return replace(policy, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def check_views(method: Method) -> None:
-    """Refuse (ValueError) layers of policies of which no view is left, or a view that is no chain.
+def count_base_views(layer: Policy, num_views: int) -> int:
+    """How many views of a layer show its base: what it declares (see `policies.Policy`), or all."""
+    declared: Any = getattr(layer, "num_base_views", None)
+    return num_views if declared is None else declared(num_views)
 
-    `policies.FourierWaves` takes the last view; form p of `policies.APR` and
-    `policies.HybridAugment` makes the last view of the one before it; `policies.AugMax` has a view
-    for each chain.
+
+def check_views(method: Method) -> None:
+    """Refuse (ValueError) layers that leave too few views to the policies below them.
+
+    What a layer leaves, and which policies need all views, is what they declare: see
+    `policies.Policy`. A layer over `policies.Standard` may leave none.
     """
     layers, num_views = list(layers_of(method.policy)), method.num_views
-    for position, layer in enumerate(layers):
-        is_wave, is_pair = isinstance(layer, FourierWaves), "p" in getattr(layer, "form", "")
-        if not is_wave and not is_pair:
-            continue
-        adds = "afa has the last view" if is_wave else "form p has the last view"
-        below = layers[position + 1 :]
-        if any(isinstance(other, AugMax) for other in below):
-            raise ValueError(f"{adds}, and augmax needs all of them for its chains")
-        if is_pair and any(isinstance(other, FourierWaves) for other in below):
-            raise ValueError(f"{adds}, and so has afa below it: lay afa over it, or take form s")
-        num_views = num_views - 1 if is_wave else max(num_views - 1, 1)
-        if not num_views and not isinstance(below[0], Standard):
+    for position, layer in enumerate(layers[:-1], start=1):
+        below = layers[position:]
+        num_left = count_base_views(layer, num_views)
+        if not 0 <= num_left <= num_views:
             raise ValueError(
-                f"{adds}, so none of {method.num_views} shows what is below it: take more views"
+                f"num_base_views({num_views}) of {_policy_name(layer)} must be in 0..{num_views}, "
+                f"got {num_left}"
             )
+        if num_left == num_views:
+            continue
+        leaves = f"{_policy_name(layer)} leaves {num_left} of {num_views} views to what is below it"
+        for other in below:
+            if getattr(other, "has_fixed_views", False):
+                name, own = _policy_name(other), _policy_name(layer)
+                way_out = f"lay {name} over {own}" if hasattr(other, "base") else f"leave {own} out"
+                raise ValueError(f"{leaves}, and {name} needs all of its views: {way_out}")
+        if not num_left and not isinstance(below[0], Standard):
+            raise ValueError(f"{leaves}, so none shows {_policy_name(below[0])}: take more views")
+        num_views = num_left
+
+
+def _policy_name(policy: Policy) -> str:
+    """The first method with a policy of this class, or the name of the class."""
+    named = (name for name, method in METHODS.items() if type(method().policy) is type(policy))
+    return next(named, type(policy).__name__)
 
 
 def check_loss_options(*, label_smoothing: float, weight: float = 0.0) -> None:

@@ -36,7 +36,8 @@ from augmix.errors import RunError, check_name, first_line, import_library
 from augmix.models import find_family
 from augmix.models.layers import Classifier
 from augmix.models.preprocessing import Preprocessing
-from augmix.models.weights import build_network
+from augmix.models.weights import build_network, load_model
+from augmix.results import CONFIG_FILE, RESULTS_FILE, ConfigFacts, find_temperature, load_results
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors"}
@@ -54,8 +55,48 @@ class Exported:
     path: Path
     num_bytes: int
     size: tuple[int, int]  # height and width in pixels of the images it takes
+    channels: int
+    num_classes: int
     max_difference: float  # between its logits and the model's
     largest_logit: float  # of the model, absolute, for comparison
+
+
+def export_run(
+    run: str, out: Path | None = None, *, format: Format = "onnx", size: int | None = None
+) -> Exported:
+    """Export the model of a run as `export_model` does, with the settings of the run.
+
+    Args:
+        run: Run folder, or owner/name on the Hugging Face Hub.
+        out: The file; None is model.onnx, model.pt2 or model.safetensors in the run folder.
+        format: See the table of this module.
+        size: Size in pixels of the images it takes; None is what the model was trained on, else
+            measured on.
+    """
+    model = load_model(run)
+    folder = Path(run) if Path(run).is_dir() else None
+    out = out or (folder or Path()) / f"model{SUFFIXES[format]}"
+    square, known = (size, size) if size else None, {}
+    if folder:
+        path = folder / CONFIG_FILE
+        facts = files.load_record(path, ConfigFacts) if path.is_file() else ConfigFacts()
+        square = square or _known_size(folder, facts)
+        known = {
+            "interpolation": facts.get("interpolation") or "bilinear",
+            "temperature": find_temperature(folder) or 1.0,
+        }
+    return export_model(model, out, format=format, size=square, **known)
+
+
+def _known_size(folder: Path, facts: ConfigFacts) -> tuple[int, int] | None:
+    """Height and width a run was trained on, else measured on, where known."""
+    if size := facts.get("size"):
+        return size, size
+    if (folder / RESULTS_FILE).is_file():
+        measured = load_results(folder / RESULTS_FILE).source.get("size") or []
+        if len(measured) == 2:
+            return measured[0], measured[1]
+    return None
 
 
 def export_model(
@@ -105,6 +146,8 @@ def export_model(
         path=Path(path),
         num_bytes=len(content),
         size=size,
+        channels=network.config.channels,
+        num_classes=network.config.num_classes,
         max_difference=max(differences),
         largest_logit=expected.abs().max().item(),
     )

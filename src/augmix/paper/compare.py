@@ -13,8 +13,8 @@ import numpy as np
 
 from augmix import files, metrics, published
 from augmix.published import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES
-from augmix.report.estimates import BANDS, frequency_sets
 from augmix.report.exports import records_to_csv, tables_to_latex
+from augmix.report.load import BANDS, frequency_sets
 from augmix.report.tables import Column, Entry, Row, Table, to_markdown_table
 from augmix.results import Cell, Results
 
@@ -81,7 +81,7 @@ class RunKey:
 
     data_set: str  # ``cifar10``, ``cifar100`` or ``imagenet``
     family: str  # of the network, a key of `NETWORKS`
-    method: str  # as for `methods.build_method`
+    method: str  # as in `config.PaperTable.methods`
     seed: int  # or `ENSEMBLE` for all seeds together
     setting: str = ""  # one that is not the method's or the scale's own, by its flat name
     value: Any = None

@@ -12,6 +12,7 @@ from augmix.training.recipes import RECIPES
 # -- Tables and scales ----------------------------------------------------------------------------
 
 STYLISED = ("sin", "augmix-sin")  # trained on stylised copies too
+RECIPE_TITLES: Mapping[str, str] = {"robust": "Recipe `robust`"}  # rows beside the methods
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +22,7 @@ class PaperTable:
     title: str
     data_sets: tuple[str, ...] = ()  # ``cifar10``, ``cifar100`` or ``imagenet``
     families: tuple[str, ...] = ()  # networks by family; a scale names the member
-    methods: tuple[str, ...] = ()  # as for `methods.build_method`
+    methods: tuple[str, ...] = ()  # as for `methods.build_method`, or one of `RECIPE_TITLES`
     suites: tuple[str, ...] = ("c",)  # what is measured beside clean images
     sequences: str = "standard-10"  # of suite ``p``
     num_seeds: int = 1  # runs of each cell that the table itself asks for (deep ensembles)
@@ -29,6 +30,12 @@ class PaperTable:
     is_field: bool = False  # whether it is made by `field.list_field`
     # the method whose counted cost every run has, by as many epochs; empty: epochs of the scale
     equal_cost_to: str = ""
+
+
+def recipe_settings(row: str) -> dict[str, Any]:
+    """What a recipe of `RECIPE_TITLES` sets beside network and length; nothing for a method."""
+    own = RECIPES[row] if row in RECIPE_TITLES else {}
+    return {name: value for name, value in own.items() if name not in ("model", "epochs")}
 
 
 def _methods(number: int) -> tuple[str, ...]:
@@ -82,6 +89,7 @@ _FIELD = PaperTable(
             "trivialaugment-afa",
         ),
         *("prime", "prime-afa", "pixmix", "ipmix", "noisymix", "augmax", "lp-noise", "noise2net"),
+        *RECIPE_TITLES,
     ),
     suites=("c", "c-bar", "p"),
     sequences="cifar-script-10",

@@ -30,6 +30,7 @@ from augmix.paper.compare import (
     mean_flips,
     rms_errors,
 )
+from augmix.paper.config import RECIPE_TITLES
 from augmix.paper.runs import Task
 from augmix.published import LaterRow
 from augmix.report.tables import Column, Entry, Row, Table, text
@@ -224,7 +225,7 @@ def list_field(
         rows = literature(method, data_set) if has_published else []
         beside = next((row for row in rows if row.network == _PUBLISHED[NETWORKS[family]]), None)
         about = FieldFinding(
-            row=METHODS[method].title,
+            row=RECIPE_TITLES.get(method) or METHODS[method].title,
             column="",
             published=None,
             measured=None,

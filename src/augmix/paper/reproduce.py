@@ -41,6 +41,7 @@ from augmix.paper.config import (
     STYLISED,
     PaperTable,
     ReproduceConfig,
+    recipe_settings,
 )
 from augmix.paper.field import (
     count_runs,
@@ -246,8 +247,9 @@ def _task(config: ReproduceConfig, name: str, key: RunKey) -> Task:
             **scale.recipe,
             **scale.by_family.get(key.family, {}),
             **scale.by_cell.get((key.family, key.method), {}),
+            "method": key.method,
+            **recipe_settings(key.method),
         },
-        method=key.method,
         model=scale.networks[key.family],
         source=_source(key.data_set, root),
         data=root or None,

@@ -13,19 +13,8 @@ from augmix.errors import RunError, check_fields, did_you_mean, printable
 from augmix.files import write_bytes
 from augmix.report import trust  # its metrics are limits too
 from augmix.report.comparison import differences
-from augmix.report.estimates import (
-    METRICS,
-    Estimate,
-    Estimates,
-    Grid,
-    Key,
-    Scope,
-    common_grid,
-    common_sequences,
-    estimate,
-    readable,
-)
-from augmix.report.load import Run, load_runs
+from augmix.report.estimates import METRICS, Estimate, Estimates, Key, Scope, estimate, readable
+from augmix.report.load import Grid, Run, common_grid, common_sequences, load_runs
 
 Outcome = Literal["passed", "failed", "undecided"]
 LIMITED = {  # the number behind each flag

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from augmix.bootstrap import Interval, Kind, average, difference, seed_difference, spread, widened
-from augmix.report.estimates import (
-    Estimates,
+from augmix.report.estimates import Estimates, Key, estimate
+from augmix.report.load import (
     Grid,
-    Key,
+    Run,
     attacked_cell,
     common_grid,
     common_sequences,
-    estimate,
+    distinct,
+    flatten,
+    load_runs,
     planned_grid,
 )
-from augmix.report.load import Run, distinct, flatten, load_runs
 from augmix.results import Results
 
 _HARMLESS = {  # settings that may differ: what was measured, and on which machine

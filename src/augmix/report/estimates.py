@@ -32,10 +32,19 @@ from augmix.bootstrap import (
     resample_outliers,
     resample_rms,
 )
-from augmix.report.load import Run, RunPredictions
-from augmix.results import Cell, CellKey, FrequencyCell, Results, SequenceCell
+from augmix.report.load import (
+    BAR,
+    FrequencySet,
+    Grid,
+    Run,
+    RunPredictions,
+    attacked_cell,
+    common_grid,
+    frequency_sets,
+    own_sequences,
+)
+from augmix.results import Cell, Results, SequenceCell
 
-BAR = "c-bar"  # suite of the corruptions of Mintun et al. (2021)
 NUM_RESAMPLES = 300  # of a metric that is computed again for every cell: seconds a run
 
 
@@ -77,160 +86,6 @@ class Estimate:
 
 
 Estimates = dict[Key, Estimate]
-
-
-# -- What is averaged over ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """Corruptions and severities that are averaged over; every cell of it was measured.
-
-    The user's ``own`` corruptions are shown but not averaged over; those of C-bar, ``bar``, have a
-    mean of their own.
-    """
-
-    names: tuple[str, ...] = ()
-    severities: tuple[int | float, ...] = ()
-    own: tuple[str, ...] = ()
-    bar: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.names and self.severities)
-
-    def cells(self, results: Results) -> list[Cell]:
-        """List the cells of one run, corruption by corruption."""
-        found = [
-            results.find("c", name, severity) for name in self.names for severity in self.severities
-        ]
-        return [cell for cell in found if cell is not None]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether it has the benchmark's 15 corruptions at all 5 severities."""
-        has_names = set(published.ALEXNET_ERRORS) <= set(self.names)
-        return has_names and self.severities == (1, 2, 3, 4, 5)
-
-
-def common_grid(results: Sequence[Results]) -> Grid:
-    """Find the corruptions that all runs have measured at all severities they all planned.
-
-    Runs without any corrupted cell are ignored: they have nothing to compare.
-    """
-    own, bar = _common(results, "own"), _common(results, BAR)
-    measured = [each for each in results if any(cell.suite == "c" for cell in each.cells)]
-    plans = [planned_grid(each) for each in measured] or [Grid()]
-    severities = tuple(
-        level for level in plans[0].severities if all(level in plan.severities for plan in plans)
-    )
-    names = tuple(
-        name
-        for name in plans[0].names
-        if all(each.find("c", name, level) for each in measured for level in severities)
-    )
-    if not (names and severities):
-        return Grid(own=own, bar=bar)
-    return Grid(names=names, severities=severities, own=own, bar=bar)
-
-
-def _common(results: Sequence[Results], suite: str) -> tuple[str, ...]:
-    """The corruptions of a suite that all runs with any have measured at the same severities."""
-    measured = []
-    for each in results:
-        levels: dict[str, list[float]] = {}
-        for cell in each.cells:
-            if cell.suite == suite:
-                levels.setdefault(cell.name, []).append(cell.severity)
-        measured += [levels] if levels else []
-    names = measured[0] if measured else {}
-    return tuple(n for n in names if all(each.get(n) == names[n] for each in measured))
-
-
-def own_sequences(results: Results) -> Sequence[str]:
-    """The user's own perturbations, which are in no mean."""
-    return tuple(results.protocol.get("own_sequences") or ())
-
-
-def planned_grid(results: Results) -> Grid:
-    """Find the corruptions and severities that an evaluation set out to measure."""
-    cells = [cell for cell in results.cells if cell.suite == "c"]
-    suites = results.protocol.get("suite", ["c"] if cells else [])
-    names = results.protocol.get("names", []) if "c" in suites else []
-    severities = results.protocol.get("severities", []) if "c" in suites else []
-    return Grid(
-        names=tuple(dict.fromkeys([*names, *(cell.name for cell in cells)])),
-        severities=tuple(sorted({*severities, *(cell.severity for cell in cells)})),
-    )
-
-
-def common_sequences(results: Sequence[Results]) -> tuple[str, ...]:
-    """List the perturbations measured by all runs that have measured any."""
-    measured = [each for each in results if each.sequences]
-    if not measured:
-        return ()
-    names = [cell.name for cell in measured[0].sequences]
-    return tuple(name for name in names if all(each.find_sequence(name) for each in measured))
-
-
-def attacked_cell(results: Results) -> Cell | None:
-    """Find the cell of the suite ``attack``; a folder has at most one."""
-    return next((cell for cell in results.cells if cell.suite == "attack"), None)
-
-
-BANDS = ("low", "middle", "high")  # of frequencies: thirds from the middle of the map outwards
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrequencySet:
-    """Frequencies of the Fourier map of a run, each basis image once."""
-
-    name: str
-    cells: tuple[FrequencyCell, ...]
-    chosen: tuple[list[int], ...]  # positions in the horizontal frequencies of each cell
-
-    @property
-    def key(self) -> CellKey:
-        """Identity of the set."""
-        return CellKey("fourier", self.name, 0)
-
-    @property
-    def error(self) -> float:
-        """Fraction of the images that are misclassified, mean over the frequencies."""
-        pairs = zip(self.cells, self.chosen, strict=True)
-        errors = [cell.num_errors[index] / cell.num_images for cell, own in pairs for index in own]
-        return float(np.mean(errors))
-
-    def image_values(self, predictions: RunPredictions) -> Float[np.ndarray, " image"]:
-        """Compute the fraction of the frequencies at which each image is misclassified."""
-        labels, count = predictions.images.labels[:, None], sum(map(len, self.chosen))
-        wrong = [
-            (predictions.frequencies[cell.name].prediction[:, own] != labels).sum(axis=1)
-            for cell, own in zip(self.cells, self.chosen, strict=True)
-        ]
-        return np.sum(wrong, axis=0) / count
-
-
-def frequency_sets(results: Results) -> dict[str, FrequencySet]:
-    """Gather the measured frequencies by band, and all of them as ``all``; none of a part of a map.
-
-    The band of a frequency is its distance from the middle of the map, along the longer of its two
-    axes.
-    """
-    errors, cells = results.fourier_map, results.frequencies
-    if errors is None or np.isnan(errors).any():
-        return {}
-    rows, columns = errors.shape
-    found: dict[str, list[list[int]]] = {}
-    for number, cell in enumerate(cells):
-        for index, horizontal in enumerate(cell.horizontal):
-            distance = max(2 * cell.vertical / rows, 2 * abs(horizontal) / columns)
-            band = BANDS[min(int(len(BANDS) * distance), len(BANDS) - 1)]
-            for name in ("all", band):
-                found.setdefault(name, [[] for _ in cells])[number].append(index)
-    return {
-        name: FrequencySet(name=name, cells=cells, chosen=tuple(chosen))
-        for name, chosen in found.items()
-    }
 
 
 def readable(name: str) -> str:

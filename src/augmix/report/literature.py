@@ -6,7 +6,8 @@ benchmark. Published numbers come from other training runs, on the official file
 
 from augmix import published
 from augmix.report.comparison import Comparison, Group
-from augmix.report.estimates import BAR, METRICS, Key, Scope, readable, short
+from augmix.report.estimates import METRICS, Key, Scope, readable, short
+from augmix.report.load import BAR
 from augmix.report.tables import Column, Entry, Row, Table, group_row, plain, shown
 
 _NETWORKS = ("AllConv", "DenseNet", "WideResNet", "ResNeXt")

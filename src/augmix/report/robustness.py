@@ -10,19 +10,8 @@ from augmix import metrics, published
 from augmix.bootstrap import proportion_interval
 from augmix.per_image import load_predictions, predictions_path
 from augmix.report.comparison import Comparison, Group, Number, identity, over_seeds
-from augmix.report.estimates import (
-    BANDS,
-    BAR,
-    IMAGE_SCOPES,
-    METRICS,
-    Key,
-    Scope,
-    attacked_cell,
-    own_sequences,
-    readable,
-    short,
-)
-from augmix.report.load import Run
+from augmix.report.estimates import IMAGE_SCOPES, METRICS, Key, Scope, readable, short
+from augmix.report.load import BANDS, BAR, Run, attacked_cell, own_sequences
 from augmix.report.tables import (
     Bars,
     Column,

@@ -254,8 +254,7 @@ def _calibration_tables(comparison: Comparison) -> list[Table | None]:
 
 def _confidence_tables(comparison: Comparison) -> list[Table | None]:
     by_scope = [robustness.calibration_table(comparison, scope) for scope in IMAGE_SCOPES]
-    others = (robustness.score_table(comparison), robustness.temperature_table(comparison))
-    return [*by_scope, *others]
+    return [*by_scope, robustness.score_table(comparison), robustness.temperature_table(comparison)]
 
 
 def _fourier(comparison: Comparison) -> dict[str, Any] | None:
@@ -590,6 +589,23 @@ class Section:
     template: str = ""  # a file; by default of the section's name
 
 
+def _of_blocks(
+    title: str, build: Callable[[Comparison], Sequence[Block | None]], heading: str = ""
+) -> Section:
+    """A section of the blocks that are not None, in order; left out if there are none."""
+
+    def blocks(comparison: Comparison) -> list[Block]:
+        return [block for block in build(comparison) if block is not None]
+
+    return Section(
+        title=title,
+        heading=heading,
+        content=lambda c: {"blocks": found} if (found := blocks(c)) else None,
+        tables=lambda c: [block for block in blocks(c) if isinstance(block, Table)],
+        template="blocks.html",
+    )
+
+
 def register_section(
     name: str,
     title: str,
@@ -614,18 +630,9 @@ def register_section(
     if before not in SECTIONS:
         raise ValueError(f"before must be one of {', '.join(SECTIONS)}; got {before!r}")
 
-    def content(comparison: Comparison) -> Mapping[str, Any] | None:
-        blocks = build(comparison)
-        return {"blocks": blocks} if blocks else None
-
-    def tables(comparison: Comparison) -> Sequence[Table]:
-        return [block for block in build(comparison) if isinstance(block, Table)]
-
-    section = Section(title=title, content=content, tables=tables, template="blocks.html")
     following = list(SECTIONS)[list(SECTIONS).index(before) :]
     moved = {each: SECTIONS.pop(each) for each in following}
-    SECTIONS[name] = section
-    SECTIONS.update(moved)
+    SECTIONS.update({name: _of_blocks(title, build), **moved})
 
 
 def _glossary(comparison: Comparison) -> dict[str, Any]:
@@ -659,25 +666,12 @@ SECTIONS: dict[str, Section] = {
         content=_stability,
         tables=lambda c: list(_stability_tables(c).values()),
     ),
-    "natural": Section(
-        title="Natural shift",
-        heading="Other photographs",
-        content=lambda c: {"blocks": [table]} if (table := robustness.natural_table(c)) else None,
-        tables=lambda c: [robustness.natural_table(c)],
-        template="blocks.html",
+    "natural": _of_blocks(
+        "Natural shift", lambda c: [robustness.natural_table(c)], heading="Other photographs"
     ),
-    "ood": Section(
-        title="No class",
-        heading="Images of no class",
-        content=lambda c: {"blocks": [table]} if (table := trust.outlier_table(c)) else None,
-        tables=lambda c: [trust.outlier_table(c)],
-        template="blocks.html",
-    ),
-    "attack": Section(
-        title="Attack",
-        heading="Attacked images",
-        content=lambda c: {"table": table} if (table := robustness.attack_table(c)) else None,
-        tables=lambda c: [robustness.attack_table(c)],
+    "ood": _of_blocks("No class", lambda c: [trust.outlier_table(c)], heading="Images of no class"),
+    "attack": _of_blocks(
+        "Attack", lambda c: [robustness.attack_table(c)], heading="Attacked images"
     ),
     "fourier": Section(
         title="Frequencies",
@@ -687,12 +681,8 @@ SECTIONS: dict[str, Section] = {
     ),
     "calibration": Section(title="Calibration", content=_calibration, tables=_calibration_tables),
     "classes": Section(title="Classes", content=classes, tables=class_tables),
-    "decisions": Section(
-        title="Decisions",
-        heading="Decided on a part of the images",
-        content=lambda c: {"blocks": [table]} if (table := decision_table(c)) else None,
-        tables=lambda c: [decision_table(c)],
-        template="blocks.html",
+    "decisions": _of_blocks(
+        "Decisions", lambda c: [decision_table(c)], heading="Decided on a part of the images"
     ),
     "differences": Section(
         title="Differences", heading="Differences between rows", content=_differences
@@ -700,9 +690,7 @@ SECTIONS: dict[str, Section] = {
     "literature": Section(
         title="Literature",
         heading="Beside published numbers",
-        content=lambda c: (
-            {"tables": tables} if (tables := literature.literature_tables(c)) else None
-        ),
+        content=lambda c: {"tables": t} if (t := literature.literature_tables(c)) else None,
         tables=literature.literature_tables,
     ),
     "training": Section(title="Training", content=_training),

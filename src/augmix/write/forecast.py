@@ -1,7 +1,6 @@
 """What writing a set will take, measured on a few of its images before anything is written."""
 
 import math
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from augmix.data.batches import spread_positions
+from augmix.files import describe_space, format_size
 from augmix.progress import format_duration
 from augmix.write.destination import Piece
 
@@ -50,16 +51,16 @@ class Forecast:
         wall_s = self.seconds / self.num_processes
         processes = "1 process" if self.num_processes == 1 else f"{self.num_processes} processes"
         return [
-            f"{self.num_files:,} files, {size_words(self.num_bytes)}, of {self.num_images:,} images"
-            f"{rest}",
+            f"{self.num_files:,} files, {format_size(self.num_bytes)}, of "
+            f"{self.num_images:,} images{rest}",
             f"about {format_duration(wall_s)} with {processes} ({each_ms:.1f} ms an image, "
             f"measured on {self.num_measured:,} images; disk not counted)",
             *(
-                [f"{size_words(self.num_working_bytes)} of decoded images more until it is written"]
-                if self.num_working_bytes
+                [f"{format_size(num_working)} of decoded images more until it is written"]
+                if (num_working := self.num_working_bytes)
                 else []
             ),
-            *disk_lines(folder, self.num_bytes + self.num_working_bytes),
+            *describe_space(folder, self.num_bytes + self.num_working_bytes),
         ]
 
 
@@ -104,7 +105,7 @@ def forecast_set(
         _make(make, groups[key][0], range(min(step, count)), encode)  # compiles
     load_s, num_measured, began = 0.0, 0, perf_counter()
     last = max(0, count - step)
-    starts = spread(last + 1, min(last // step + 1, _MOST_IMAGES))
+    starts = spread_positions(last + 1, min(last // step + 1, _MOST_IMAGES))
     for turn, start in enumerate(starts):
         ids = range(start, min(start + step, count))
         started = perf_counter()
@@ -150,29 +151,3 @@ def _frames(image: Any) -> Iterator[Any]:
         yield image
     else:
         yield from image
-
-
-def disk_lines(folder: Path, num_bytes: int) -> list[str]:
-    """Say what is free on the disk of a folder, and warn if it is less than will be written."""
-    above = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    free = shutil.disk_usage(above).free
-    lines = [f"{size_words(free)} free in {above}"]
-    if free < num_bytes:
-        lines.append("warning: more than is free, unless part of it is written already")
-    return lines
-
-
-def spread(count: int, num: int) -> list[int]:
-    """Return positions from all over a range, in an order that covers it early."""
-    positions = np.linspace(0, count - 1, num).astype(int).tolist()
-    order = sorted(range(num), key=lambda index: int(f"{index:08b}"[::-1], 2))
-    return [positions[index] for index in order]
-
-
-def size_words(num_bytes: int | float) -> str:
-    """Write a number of bytes in the unit that suits it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"

@@ -6,7 +6,7 @@ what several of them have in common.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int8, Int64, Integer
@@ -31,7 +31,13 @@ LOWEST_LEVEL = 0.1
 
 @runtime_checkable
 class Policy(Protocol):
-    """Draws the plan of a batch; what it draws for an image depends on its address alone."""
+    """Draws the plan of a batch; what it draws for an image depends on its address alone.
+
+    A policy with a field ``base`` is a layer: it changes the plan of that policy. A layer of which
+    some views do not show what the base draws has a method ``num_base_views(num_views)`` that says
+    how many do. A policy whose views have different uses in the loss sets ``has_fixed_views =
+    True``; layers that leave it fewer views are refused over it.
+    """
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw a plan with ``num_views`` views of every image; see `AugMix.sample`."""
@@ -134,6 +140,8 @@ class AugMax(AugMix):
     View 0 is that of `AugMix`. View v is chain v of other draws, in place of the image: chain
     ``v % width`` of its AugMix view.
     """
+
+    has_fixed_views: ClassVar[bool] = True  # every one but the first is a chain
 
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw a view of AugMix and ``num_views - 1`` single chains; see `AugMix.sample`."""

@@ -356,6 +356,10 @@ class _Recombining:
         if self.overflow not in ("wrap", "clip"):
             raise ValueError(f"overflow must be 'wrap' or 'clip', got {self.overflow!r}")
 
+    def num_base_views(self, num_views: int) -> int:
+        """How many of the views are the base's: in form p all but the last of several."""
+        return max(num_views - ("p" in self.form), 1)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class APR(_Recombining):
@@ -397,14 +401,13 @@ def _sample(
 ) -> Plan:
     """The base's views behind form s, the last of which is paired with the others of the batch."""
     ids = check_request(ids, num_views, size)
-    has_pair = "p" in policy.form
-    num_own = max(num_views - has_pair, 1)
-    plan = policy.base.sample(ids, num_views=num_own, size=size, stream=stream)
+    num_base = policy.num_base_views(num_views)
+    plan = policy.base.sample(ids, num_views=num_base, size=size, stream=stream)
     if "s" in policy.form:
         plan = plan.with_stage(_draw_single(policy, is_hybrid, plan, stream))
-    if not has_pair:
+    if "p" not in policy.form:
         return plan
-    plan = plan.take_views([*range(num_own), *([num_own - 1] * (num_views - num_own))])
+    plan = plan.take_views([*range(num_base), *([num_base - 1] * (num_views - num_base))])
     is_on = np.zeros((num_views, len(plan)), bool)
     is_on[-1] = True
     owner = np.sort(plan.ids)[:1]  # empty for an empty batch

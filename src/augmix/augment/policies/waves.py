@@ -115,6 +115,8 @@ class FourierWaves:
     base: Policy = field(default_factory=Standard)
     """Policy of the other views."""
 
+    has_fixed_views: ClassVar[bool] = True  # the last one has the waves
+
     def __post_init__(self) -> None:
         check_fields(
             self,
@@ -122,11 +124,15 @@ class FourierWaves:
             wave_min=(0 <= self.wave_min < np.inf, "a finite number from 0"),
         )
 
+    def num_base_views(self, num_views: int) -> int:
+        """How many of the views are the base's: all but the last."""
+        return num_views - 1
+
     def sample(self, ids: Ids, *, num_views: int, size: tuple[int, int], stream: Stream) -> Plan:
         """Draw the base's plan of all views but the last, and the waves of that."""
         ids = check_request(ids, num_views, size)
-        num_own = max(num_views - 1, 1)
-        plan = self.base.sample(ids, num_views=num_own, size=size, stream=stream).with_clean()
+        num_base = max(self.num_base_views(num_views), 1)
+        plan = self.base.sample(ids, num_views=num_base, size=size, stream=stream).with_clean()
         plan = plan.take_views([*range(1, num_views), 0])
         uniforms = stream.at(Purpose.WAVES).uniforms(plan.ids, count=9)[0]
         drawn = uniforms.reshape(len(plan), 3, 3)  # batch, channel, number
