@@ -336,9 +336,10 @@ def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
 def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool = False) -> int:
     """Return the number of threads asked for, or 1 where more would be slower.
 
-    A compiled function releases the GIL, but the steps between need it. On small images these
-    functions are so short that two threads mostly wait for each other: at 32 x 32 they took twice
-    as long as one. From 128 x 128 on two were never slower than one.
+    This is for functions that take one image at a time. A compiled function releases the GIL, but
+    the steps between need it. On small images these functions are so short that two threads mostly
+    wait for each other: at 32 x 32 they took twice as long as one. From 128 x 128 on two were never
+    slower than one.
 
     Raises:
         ValueError: If ``num_threads`` is below 1.
