@@ -25,7 +25,7 @@ from jaxtyping import Float64
 
 from augmix.corruptions.blur import gaussian_filter
 from augmix.corruptions.noise import integers
-from augmix.corruptions.registry import Draws, Image, Real
+from augmix.corruptions.registry import Image, ImageDraws, Real
 from augmix.jit import inner, outer
 
 _SINE = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(11))
@@ -41,7 +41,7 @@ _OCTAVES = (1, 2, 4, 8, 16)  # of Perlin noise
 _LATTICE = 256  # gradients of Perlin noise
 
 
-def blue_noise_sample(image: Image, amount: Real, *, generator: Draws) -> Image:
+def blue_noise_sample(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Black out the pixels where blue noise of standard deviation 1 is below a threshold.
 
     Args:
@@ -51,7 +51,7 @@ def blue_noise_sample(image: Image, amount: Real, *, generator: Draws) -> Image:
     return image * (noise > _scaled(amount, 3) - 2.5)
 
 
-def brownish_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
+def brownish_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Add noise of a spectrum that falls with the square of the frequency to each channel.
 
     Args:
@@ -62,7 +62,7 @@ def brownish_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
     return _add(image, noise, _scaled(amount, 64))
 
 
-def perlin_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
+def perlin_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Blend with the turbulence of Perlin's lattice noise, in grey.
 
     Args:
@@ -75,7 +75,7 @@ def perlin_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
     return _blend_turbulence(image, corners, swaps, scale, _scaled(amount, 0.5))
 
 
-def plasma_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
+def plasma_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Blend with a coloured plasma, folded four to six times.
 
     Args:
@@ -88,7 +88,7 @@ def plasma_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
     return _blend_plasma(image, time, num_rounds, sharpness, scale, _scaled(amount, 64))
 
 
-def single_frequency_greyscale(image: Image, amount: Real, *, generator: Draws) -> Image:
+def single_frequency_greyscale(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Add a plane sine wave in grey.
 
     Args:
@@ -101,7 +101,7 @@ def single_frequency_greyscale(image: Image, amount: Real, *, generator: Draws) 
     return _add_wave(image, right, down, phase, _scaled(amount, 196))
 
 
-def cocentric_sine_waves(image: Image, amount: Real, *, generator: Draws) -> Image:
+def cocentric_sine_waves(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Add concentric saw-tooth rings with a wavy outline, in grey.
 
     Args:
@@ -116,7 +116,7 @@ def cocentric_sine_waves(image: Image, amount: Real, *, generator: Draws) -> Ima
     return _add_rings(image, right, down, num_waves, wave_height, ring_width, intensity)
 
 
-def checkerboard_cutout(image: Image, amount: Real, *, generator: Draws) -> Image:
+def checkerboard_cutout(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Turn the black squares of a rotated checkerboard grey, some of them.
 
     Args:
@@ -131,7 +131,7 @@ def checkerboard_cutout(image: Image, amount: Real, *, generator: Draws) -> Imag
     return _cut_squares(image, math.cos(angle), math.sin(angle), scale, grid)
 
 
-def lines(image: Image, amount: Real, *, generator: Draws) -> Image:
+def lines(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Draw grey anti-aliased lines in similar directions.
 
     Args:
@@ -149,7 +149,7 @@ def lines(image: Image, amount: Real, *, generator: Draws) -> Image:
     return _draw_lines(image, ends)
 
 
-def sparkles(image: Image, amount: Real, *, generator: Draws) -> Image:
+def sparkles(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Add five white stars.
 
     Args:
@@ -164,7 +164,7 @@ def sparkles(image: Image, amount: Real, *, generator: Draws) -> Image:
     return _add_sparkles(image, centres, num_rays, np.maximum(lengths, 1))
 
 
-def inverse_sparkles(image: Image, amount: Real, *, generator: Draws) -> Image:
+def inverse_sparkles(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Fade to white outside of a star.
 
     Args:
@@ -180,7 +180,7 @@ def inverse_sparkles(image: Image, amount: Real, *, generator: Draws) -> Image:
     return _fade_outside(image, centre[0], centre[1], lengths, exponent)
 
 
-def caustic_refraction(image: Image, amount: Real, *, generator: Draws) -> Image:
+def caustic_refraction(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Refract and light the image by the caustics of a rippled water surface.
 
     Args:
@@ -191,7 +191,7 @@ def caustic_refraction(image: Image, amount: Real, *, generator: Draws) -> Image
 
 
 def draw_water(
-    size: tuple[int, int], amount: Real, *, generator: Draws
+    size: tuple[int, int], amount: Real, *, generator: ImageDraws
 ) -> tuple[Float64[np.ndarray, "height width"], float]:
     """Draw the light of `caustic_refraction`, which is its surface too, and the lens, in pixels."""
     shorter = min(size)
@@ -207,7 +207,7 @@ def _scaled(amount: Real, most: Real) -> float:
     return float(amount) * most / 10
 
 
-def _second(generator: Draws) -> Draws:
+def _second(generator: ImageDraws) -> ImageDraws:
     """The generator that the published script seeds with a number drawn from its first one."""
     if isinstance(generator, np.random.RandomState):
         return np.random.RandomState(generator.randint(0, 2**32))
@@ -215,7 +215,7 @@ def _second(generator: Draws) -> Draws:
 
 
 def _spectral_noise(
-    size: tuple[int, int], channels: int, generator: Draws, *, is_blue: bool
+    size: tuple[int, int], channels: int, generator: ImageDraws, *, is_blue: bool
 ) -> Float64[np.ndarray, "height width channel"]:
     """Noise of random phases and standard deviation 1.
 

@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from augmix.corruptions.noise import integers
-from augmix.corruptions.registry import Draws, Image, Real
+from augmix.corruptions.registry import Image, ImageDraws, Real
 from augmix.jit import inner, outer, vector_at
 
 _NUM_ROTATIONS = 21
@@ -24,7 +24,7 @@ _SIXTH = np.float32(1 / 6)
 _POLE = math.sqrt(3) - 2  # of the prefilter of cubic splines
 
 
-def circular_motion_blur(image: Image, amount: Real, *, generator: Draws) -> Image:
+def circular_motion_blur(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Average 21 rotations about the middle, black outside.
 
     Args:
@@ -39,7 +39,7 @@ def circular_motion_blur(image: Image, amount: Real, *, generator: Draws) -> Ima
     return _average_rotations(_spline(values), turns, weights.astype(np.float32), total)
 
 
-def pinch_and_twirl(image: Image, amount: Real, *, generator: Draws) -> Image:
+def pinch_and_twirl(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Pinch and turn the image in square cells, one after the other.
 
     Args:
@@ -49,7 +49,7 @@ def pinch_and_twirl(image: Image, amount: Real, *, generator: Draws) -> Image:
 
 
 def draw_twirls(
-    size: tuple[int, int], amount: Real, *, generator: Draws
+    size: tuple[int, int], amount: Real, *, generator: ImageDraws
 ) -> tuple[int, Float64[np.ndarray, "column row"], float]:
     """Draw the edge of the cells of `pinch_and_twirl`, the turn of each, and the pinch."""
     height, width = size
@@ -61,7 +61,7 @@ def draw_twirls(
     return cell, signs * turn, pinch
 
 
-def ripple(image: Image, amount: Real, *, generator: Draws) -> Image:
+def ripple(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Shift rows and columns by sine waves, black outside.
 
     Args:
@@ -72,7 +72,7 @@ def ripple(image: Image, amount: Real, *, generator: Draws) -> Image:
 
 
 def ripple_positions(
-    size: tuple[int, int], amount: Real, *, generator: Draws
+    size: tuple[int, int], amount: Real, *, generator: ImageDraws
 ) -> tuple[Float64[np.ndarray, " height"], Float64[np.ndarray, " width"]]:
     """Draw from which position of the image `ripple` reads each row and each column."""
     shorter = min(size)
@@ -86,7 +86,7 @@ def ripple_positions(
     return down, right
 
 
-def transverse_chromatic_abberation(image: Image, amount: Real, *, generator: Draws) -> Image:
+def transverse_chromatic_abberation(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     """Zoom the channels by different factors about the middle; spelt as published.
 
     Args:

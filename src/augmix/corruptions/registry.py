@@ -34,7 +34,8 @@ from augmix.rng import Purpose, Stream
 from augmix.user_code import PREFIX, describe_error, hash_function, import_object, source_file
 
 Real = float | int
-Draws = np.random.Generator | np.random.RandomState | Generators
+ImageDraws = np.random.Generator | np.random.RandomState  # of one image
+Draws = ImageDraws | Generators
 Image = UInt8[np.ndarray, "height width channel"]
 Images = UInt8[np.ndarray, "*batch height width channel"]
 Frame = UInt8[np.ndarray, "row column channel"]

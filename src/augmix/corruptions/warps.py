@@ -25,7 +25,7 @@ from augmix.corruptions.registry import (
     CORRUPTIONS,
     SEQUENCES,
     AnyPreset,
-    Draws,
+    ImageDraws,
     Real,
     check_severity,
     check_size,
@@ -283,28 +283,28 @@ class _Maps(Scene):
         return Warp(size=size, original=self.size, matrix=_multiply(matrix, offset))
 
 
-def _elastic_warp(size: tuple[int, int], *parameters: Real, generator: Draws) -> Warp:
+def _elastic_warp(size: tuple[int, int], *parameters: Real, generator: ImageDraws) -> Warp:
     backward, right, down = digital.elastic_fields(size, *parameters, generator=generator)
     matrix = np.concatenate([backward, [[0, 0, 1]]])
     fields = {"right": right, "down": down}
     return Warp(size=size, original=size, matrix=matrix, **fields, is_mirrored=True)
 
 
-def _ripple_warp(size: tuple[int, int], amount: Real, *, generator: Draws) -> Warp:
+def _ripple_warp(size: tuple[int, int], amount: Real, *, generator: ImageDraws) -> Warp:
     rows, columns = cbar_warps.ripple_positions(size, amount, generator=generator)
     down = np.broadcast_to((rows - np.arange(size[0]))[:, None], size)
     right = np.broadcast_to(columns - np.arange(size[1]), size)
     return Warp(size=size, original=size, matrix=_IDENTITY, right=right, down=down)
 
 
-def _twirl_warp(size: tuple[int, int], amount: Real, *, generator: Draws) -> Warp:
+def _twirl_warp(size: tuple[int, int], amount: Real, *, generator: ImageDraws) -> Warp:
     twirls = cbar_warps.draw_twirls(size, amount, generator=generator)
     rows, columns = cbar_warps.twirl_positions(*size, *twirls)
     down, right = rows - np.arange(size[0])[:, None], columns - np.arange(size[1])
     return Warp(size=size, original=size, matrix=_IDENTITY, right=right, down=down)
 
 
-def _refraction_warp(size: tuple[int, int], amount: Real, *, generator: Draws) -> Warp:
+def _refraction_warp(size: tuple[int, int], amount: Real, *, generator: ImageDraws) -> Warp:
     down, right = cbar.refraction(*cbar.draw_water(size, amount, generator=generator))
     return Warp(size=size, original=size, matrix=_IDENTITY, right=right, down=down)
 
