@@ -114,8 +114,9 @@ def index_page() -> str:
         _wrap(
             "`augmix reproduce field field-equal-cost` compares all of them on CIFAR by one "
             "protocol, with equal epochs and at equal cost "
-            "([reproduce](../reproduce.md#methods-after-the-paper)). It has not been measured here "
-            "beyond a few steps of a tiny network: this page is no ranking by this package."
+            "([reproduce](../reproduce.md#methods-after-the-paper)). Three of them were measured, "
+            "in [runs of minutes](../results.md#methods-after-the-paper-within-a-cpu-hour): this "
+            "page is no ranking by this package."
         ),
         "",
         "## What a method costs and needs",

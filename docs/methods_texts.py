@@ -52,7 +52,8 @@ GUIDE = (
     "**Little time, or a CPU:** `augmix train --recipe fast`, AugMix with one view beside the "
     "clean image on a network made for it ([networks](../networks.md#fast)). At the cost of "
     "AugMix's run, `--recipe robust` had 3.9 points less error on CIFAR-10-C and 3.6 less on C-bar "
-    "in runs of minutes ([the ladder](../results.md#ablation-ladder)).",
+    "in runs of minutes ([the ladder](../results.md#ablation-ladder)), and probabilities that "
+    "need a temperature.",
 )
 """Which method to use, a paragraph each."""
 
