@@ -1,6 +1,7 @@
 """How fast corrupted images are made for an evaluation, and how long models wait for them.
 
 python benchmarks/feed.py rate     images/s of the paper's 15 corruptions mixed, by threads
+python benchmarks/feed.py blocked  how long threads wait for each other and not for a core (Linux)
 python benchmarks/feed.py scaling  two threads against one for every corruption (an idle machine)
 python benchmarks/feed.py lock     how long each corruption keeps other Python threads waiting
 python benchmarks/feed.py waiting  fraction of an evaluation that a network waits for its images
@@ -18,7 +19,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import pairwise
-from time import perf_counter, thread_time
+from pathlib import Path
+from time import perf_counter, perf_counter_ns, thread_time
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,39 @@ def scaling(works: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
             alone = _time(work, count, 1)
             found.append(2 * alone / _time(work, count, 2))
     return [statistics.median(found) for found in factors]
+
+
+def blocked(size: int, count: int) -> tuple[float, float]:
+    """Microseconds of an image that each of so many threads computes, and waits for another one.
+
+    The rest of the time, in which a thread waits for a core, is told by Linux and left out, so that
+    other work on the machine hardly matters.
+    """
+    images = smooth_images(batch_size(size) // 4, size)
+    found: list[tuple[float, float]] = []
+
+    def run(first: int) -> None:
+        names = NAMES[first:] + NAMES[:first]
+        place = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        computed, queued, _ = map(int, place.read_text().split())
+        start = perf_counter_ns()
+        for _ in range(4):
+            make_batches(images, names, 3)
+        passed = perf_counter_ns() - start
+        computed, queued = (
+            int(after) - before
+            for after, before in zip(place.read_text().split(), (computed, queued), strict=False)
+        )
+        per_us = 1000 * 4 * len(NAMES) * len(images)
+        found.append((computed / per_us, (passed - computed - queued) / per_us))
+
+    threads = [threading.Thread(target=run, args=(7 * k % len(NAMES),)) for k in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    computes, waits = zip(*found, strict=True)
+    return statistics.mean(computes), statistics.mean(waits)
 
 
 def longest_wait(work: Callable[[], Any]) -> tuple[float, float]:
@@ -178,7 +213,7 @@ def waiting(
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("rate", "scaling", "lock", "waiting"))
+    parser.add_argument("what", choices=("rate", "blocked", "scaling", "lock", "waiting"))
     parser.add_argument("--sizes", type=int, nargs="+", default=None)
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2))
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -197,6 +232,17 @@ def main() -> None:
             core = 1000 * len(NAMES) * len(images) / total_ms
             rate = ", ".join(f"{count} threads {each:,.0f}/s" for count, each in found.items())
             print(f"{size} px: {rate}; {core:,.0f}/s of a core", flush=True)
+        elif given.what == "blocked":
+            make_batches(smooth_images(batch_size(size) // 4, size), NAMES, 3)  # compiles
+            for _ in turns(given.seconds):
+                alone = sum(blocked(size, 1))
+                for count in given.threads:
+                    computes, waits = blocked(size, count)
+                    print(
+                        f"{size} px, {count} threads: computes {computes:.1f} us, waits {waits:.1f}"
+                        f" us, {count * alone / (computes + waits):.2f} times one thread",
+                        flush=True,
+                    )
         elif given.what == "scaling":
             images = smooth_images(batch_size(size), size)
             for name in NAMES:

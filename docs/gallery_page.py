@@ -407,10 +407,12 @@ image at the same address gives the same bytes in any batch, order, number of th
 `ids` are the indices of the images in their set; without them, their positions in the batch.
 Nothing draws from NumPy's global generator.
 
-`num_threads` is the largest number of threads that work on a batch. Compiled code releases the GIL,
-but the steps between need it, so that on small images two threads mostly wait for each other: below
-128 x 128 pixels, and for pixelate, JPEG compression and your own corruptions at any size, one
-thread does all the work. Several processes (`augmix corrupt --num-processes`) help at every size.
+`num_threads` is the largest number of threads that work on a batch. The published corruptions are
+compiled functions that release the GIL once for many images (32 of 32 x 32 pixels), their draws
+included, so that threads help at every size. Spatter and the corruptions of C-bar take one image at
+a time and have one thread below 128 x 128 pixels, where two would mostly wait for each other; your
+own corruptions have one at any size. Several processes (`augmix corrupt --num-processes`) help
+there.
 
 ## The perturbation sequences
 

@@ -93,6 +93,13 @@ def test_rate_waiting_and_scaling_of_an_evaluation(run_script) -> None:
     (line,) = run_script(command).splitlines()
     assert re.fullmatch(r"32 px small, 1 threads: waits [\d.]+%, [\d,]+/s", line)
     assert len(run_script("feed.py scaling --sizes 64 --seconds 0").splitlines()) == 15
+    if Path("/proc/self/schedstat").exists():
+        lines = run_script("feed.py blocked --sizes 32 --seconds 0 --threads 2").splitlines()
+        pattern = (
+            r"32 px, 2 threads: computes [\d.]+ us, waits -?[\d.]+ us, [\d.]+ times one thread"
+        )
+        assert lines
+        assert all(re.fullmatch(pattern, line) for line in lines)
 
 
 def test_corruptions_are_printed_by_name(run_script) -> None:

@@ -15,6 +15,7 @@ from toy_images import (
 )
 
 from augmix.corruptions import digital
+from augmix.corruptions.jpeg import compress
 
 
 def test_contrast():
@@ -47,6 +48,39 @@ def test_pixelate_averages_windows():
         columns = ((np.arange(width) + 0.5) * half[1] / width).astype(int)
         result = digital.pixelate(image, 0.5, generator=legacy())
         assert np.abs(result - small[rows][:, columns]).max() <= 1.01
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixelate_is_pillows(channels: int):
+    rng = np.random.default_rng(0)
+    for fraction in (0.01, 0.25, 0.37, 0.65, 0.9, 0.95, 1.0):
+        height, width = (int(each) for each in rng.integers(16, 70, 2))
+        images = rng.integers(0, 256, (2, height, width, channels), dtype=np.uint8)
+        result = digital.pixelate(images, fraction, generator=legacy())
+        small = max(int(width * fraction), 1), max(int(height * fraction), 1)
+        for image, found in zip(images, result, strict=True):
+            picture = Image.fromarray(image.squeeze(2) if channels == 1 else image)
+            picture = picture.resize(small, Image.Resampling.BOX)
+            picture = picture.resize((width, height), Image.Resampling.BOX)
+            np.testing.assert_array_equal(found, np.asarray(picture).reshape(image.shape))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_jpeg_does_to_pixels_is_what_pillow_decodes(channels: int):
+    """All qualities; odd sizes, noise, smooth images, and blocks of black and white."""
+    rng = np.random.default_rng(channels)
+    for quality in range(1, 101):
+        height, width = (int(each) for each in rng.integers(5, 50, 2))
+        noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+        images = np.stack([noise, smooth, (noise > 127) * np.uint8(255)])[..., :channels]
+        for image, found in zip(images, compress(images, quality), strict=True):
+            file = io.BytesIO()
+            picture = Image.fromarray(image.squeeze(2) if channels == 1 else image)
+            picture.save(file, "JPEG", quality=quality)
+            expected = np.asarray(Image.open(file)).reshape(image.shape)
+            np.testing.assert_array_equal(found, expected, err_msg=f"{quality} {image.shape}")
 
 
 def test_jpeg_compression():
@@ -112,15 +146,15 @@ def test_elastic_transform(distance: float, smoothness: float, jolt: float):
 def test_files_in_memory_are_those_of_pillow(size, channels):
     image = np.random.default_rng(3).integers(0, 256, (*size, channels), dtype=np.uint8)
     picture = Image.fromarray(image[:, :, 0] if channels == 1 else image)
-    for options in ({"quality": 7}, {"quality": 85, "optimize": True}, {"quality": 100}):
+    for quality in (7, 85, 100):
         file = io.BytesIO()
-        picture.save(file, "JPEG", **options)
-        assert digital._encode(image, **options).getvalue() == file.getvalue()
+        picture.save(file, "JPEG", quality=quality, optimize=True)
+        assert digital.encode_jpeg(image, quality=quality) == file.getvalue()
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs files in memory, of Linux")
 def test_encoding_lets_other_threads_work():
     image = np.full((5000, 5000, 3), 90, np.uint8)  # a small file, which is one piece for Pillow
     picture = Image.fromarray(image)
-    assert not is_free_of_gil(lambda: picture.save(io.BytesIO(), "JPEG", quality=10))
-    assert is_free_of_gil(lambda: digital._encode(image, quality=10))
+    assert not is_free_of_gil(lambda: picture.save(io.BytesIO(), "JPEG", quality=10, optimize=True))
+    assert is_free_of_gil(lambda: digital.encode_jpeg(image, quality=10))

@@ -310,6 +310,16 @@ def test_a_users_layer_is_checked_by_what_it_declares(first_only: str):
             check_views(replace(build_method("augmix"), policy=layer))
 
 
+def test_a_layer_that_takes_a_view_gives_recombined_images_a_second_one():
+    single = build_method("hybridaugment-pp")
+    single = replace(single, policy=HybridAugment(form="s"))
+    assert single.num_views == 1
+    for layer in (FourierWaves, FirstOnly):
+        method = replace(single, policy=layer(base=HybridAugment(form="s")))
+        assert (method.num_views, method.objective) == (2, ViewsCrossEntropy())
+        check_views(method)
+
+
 def test_consistency_of_one_view_takes_two_passes():
     for name in ("prime", "ipmix", "noisymix"):
         method: Any = replace(build_method(name), jsd_views=1)  # pyright: ignore[reportCallIssue]

@@ -86,6 +86,7 @@ def _corruption(
     *,
     origin: tuple[Real | None, ...],
     limits: tuple[tuple[Real, Real], ...],
+    takes_batches: bool = True,
     **table: tuple[Any, ...],
 ) -> None:
     """Add a corruption under the name of its function; each preset has severity 1 to 5."""
@@ -95,6 +96,7 @@ def _corruption(
     }
     position = _position(function.__name__, _GROUPS)
     facts = {"parameters": parameters, "origin": origin, "limits": limits}
+    facts["takes_batches"] = takes_batches
     CORRUPTIONS.add(Corruption(**position, function=function, **facts))
 
 
@@ -310,6 +312,7 @@ _corruption(  # standard deviation, in pixels
 )
 _corruption(  # mean, std and blur of the field, threshold, strength, 1 for mud
     weather.spatter,
+    takes_batches=False,
     origin=(None, None, None, 1, None, None),
     limits=((-1, 2), NOT_NEGATIVE, NOT_NEGATIVE, (-1, 2), NOT_NEGATIVE, (0, 1)),
     cifar=(
@@ -360,7 +363,8 @@ def _bar(
     """
     cifar, imagenet = (table.get(name) or next(iter(table.values())) for name in _BAR_SETS)
     table = {"cifar": cifar, "tiny": imagenet, "imagenet": imagenet}
-    _corruption(function, origin=(0,), limits=((0, largest),), **table)
+    limits = ((0, largest),)
+    _corruption(function, origin=(0,), limits=limits, takes_batches=False, **table)
 
 
 _BAR_SETS = ("cifar", "imagenet")

@@ -3,6 +3,8 @@
 Each filter follows the library that the published scripts called (SciPy, ImageMagick, OpenCV) down
 to the order of its additions, since the fraction dropped at the end can show the last bit. Where a
 function adds in an order of its own, single values differ by at most one grey level.
+
+Functions take one image or a batch.
 """
 
 import math
@@ -10,20 +12,21 @@ from functools import lru_cache
 from typing import Literal, NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64, UInt32
+from jaxtyping import Float, Float32, Float64, Int64, UInt8, UInt32
 
 from augmix.corruptions.noise import integers
-from augmix.corruptions.registry import Draws, Image, Real
-from augmix.jit import outer
+from augmix.corruptions.registry import Draws, Images, Real
+from augmix.jit import inner, outer
 
 Border = Literal["repeat", "mirror", "mirror with edge"]
+Angles = Real | Float64[np.ndarray, "*batch"]
 
 _SMALL = 2  # pixels; kernels that reach no further are summed tap by tap
 _ROUNDING = 1e-6  # above the float32 rounding of a kernel, far below any real tap
 _NEGLIGIBLE = 1e-15  # a Gaussian of smaller std is left out
 
 
-def defocus_blur(image: Image, radius: Real, alias_std: Real, *, generator: Draws) -> Image:
+def defocus_blur(image: Images, radius: Real, alias_std: Real, *, generator: Draws) -> Images:
     """Correlate with a disk whose edge is softened; the border mirrors.
 
     Args:
@@ -31,14 +34,18 @@ def defocus_blur(image: Image, radius: Real, alias_std: Real, *, generator: Draw
         alias_std: Standard deviation of the softening, in pixels.
     """
     plan = plan_disk(radius, alias_std)
-    rows, columns = (padded_indices(size, plan.margin, "mirror") for size in image.shape[:2])
-    padded = image[rows[:, None], columns]
+    rows, columns = (padded_indices(size, plan.margin, "mirror") for size in image.shape[-3:-1])
+    batch = as_batch(image)
     if not plan.half_widths.size:
-        return _correlate(padded, plan.margin, plan.taps, plan.weights)
-    return _correlate_disk(padded, *plan)
+        result = _correlate(batch, rows, columns, plan.margin, plan.taps, plan.weights)
+    else:
+        result = _correlate_disk(batch, rows, columns, *plan)
+    return result.reshape(image.shape)
 
 
-def glass_blur(image: Image, std: Real, reach: int, num_rounds: int, *, generator: Draws) -> Image:
+def glass_blur(
+    image: Images, std: Real, reach: int, num_rounds: int, *, generator: Draws
+) -> Images:
     """Smooth, copy pixels from their neighbourhood, smooth again.
 
     The published script is written as a swap, but its two right-hand sides are views of the array,
@@ -50,20 +57,20 @@ def glass_blur(image: Image, std: Real, reach: int, num_rounds: int, *, generato
         num_rounds: How often every pixel is replaced.
         generator: Draws column and row offset, pixel by pixel, from the last to the first.
     """
-    height, width = image.shape[:2]
-    smooth = _to_levels(gaussian_filter(image / 255.0, std))
+    *axes, height, width, _ = image.shape
     shape = (num_rounds, max(height - 2 * reach, 0), max(width - 2 * reach, 0), 2)
-    offsets = integers(generator, -reach, reach, shape)
-    copy_neighbours(smooth, offsets, reach)
-    return _to_levels(gaussian_filter(smooth / 255.0, std))
+    offsets = integers(generator, -reach, reach, (*axes, *shape))
+    smooth = _to_levels(gaussian_filter(as_batch(image) / 255.0, std))
+    copy_neighbours(smooth, offsets.reshape(math.prod(axes), *shape), reach)
+    return _to_levels(gaussian_filter(smooth / 255.0, std)).reshape(image.shape)
 
 
-def motion_blur(image: Image, radius: Real, std: Real, *, generator: Draws) -> Image:
+def motion_blur(image: Images, radius: Real, std: Real, *, generator: Draws) -> Images:
     """Smear in a drawn direction within 45 degrees of the horizontal; see `motion_trail`."""
-    return motion_trail(image, radius, std, float(generator.uniform(-45, 45, ())))
+    return motion_trail(image, radius, std, generator.uniform(-45, 45, image.shape[:-3]))
 
 
-def zoom_blur(image: Image, stop: Real, step: Real, *, generator: Draws) -> Image:
+def zoom_blur(image: Images, stop: Real, step: Real, *, generator: Draws) -> Images:
     """Average the image and its enlargements by ``np.arange(1, stop, step)``."""
     factors = tuple(np.arange(1, stop, step).tolist())
     values = (image / 255.0).astype(np.float32)
@@ -71,18 +78,23 @@ def zoom_blur(image: Image, stop: Real, step: Real, *, generator: Draws) -> Imag
     return (np.clip(mean, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
-def gaussian_blur(image: Image, std: Real, *, generator: Draws) -> Image:
+def gaussian_blur(image: Images, std: Real, *, generator: Draws) -> Images:
     """Smooth with a Gaussian of ``std`` pixels; the border repeats the edge value."""
     return _to_levels(gaussian_filter(image / 255.0, std))
 
 
+def as_batch(image: Images) -> UInt8[np.ndarray, "image height width channel"]:
+    """A batch as it is, one image as a batch of one."""
+    return np.ascontiguousarray(image).reshape(-1, *image.shape[-3:])
+
+
 def gaussian_filter(
-    values: Float64[np.ndarray, "height width channel"],
+    values: Float64[np.ndarray, "*batch height width channel"],
     std: Real,
     *,
     truncate: float = 4.0,
     border: Border = "repeat",
-) -> Float64[np.ndarray, "height width channel"]:
+) -> Float64[np.ndarray, "*batch height width channel"]:
     """Smooth rows, then columns, to the same bits as `scipy.ndimage.gaussian_filter`.
 
     Args:
@@ -91,7 +103,7 @@ def gaussian_filter(
         truncate: Reach of the filter, in standard deviations.
         border: ``"mirror with edge"`` is d c b a | a b c d; the other repeats the edge value.
     """
-    height, width, channels = values.shape
+    height, width, channels = values.shape[-3:]
     reach = int(truncate * std + 0.5)
     if std <= _NEGLIGIBLE or reach == 0:
         return values
@@ -99,47 +111,57 @@ def gaussian_filter(
     if reach > max(height, width):
         return _filter_folded(values, weights, border)
     rows, columns = (padded_indices(size, reach, border) for size in (height, width))
-    flat = np.ascontiguousarray(values).reshape(height, width * channels)
+    flat = np.ascontiguousarray(values).reshape(-1, height, width * channels)
     return _filter(flat, weights, rows, columns, channels).reshape(values.shape)
 
 
-def motion_trail(image: Image, radius: Real, std: Real, angle_deg: Real) -> Image:
+def motion_trail(image: Images, radius: Real, std: Real, angle_deg: Angles) -> Images:
     """Smear every pixel in one direction, as ImageMagick 6.9 with 16 bits does.
 
     Args:
         radius: In pixels; the trail is ``2 * ceil(radius) + 1`` pixels long.
         std: Of the half Gaussian that weighs the trail, in pixels.
-        angle_deg: Where the trail comes from: 0 is the right, 90 is below.
+        angle_deg: Where the trail comes from: 0 is the right, 90 is below; of a batch, one for
+            each image.
     """
-    return _smear(image, *trail(radius, std, angle_deg))
+    weights, *offsets = trail(radius, std, angle_deg)
+    down, right = (each.reshape(-1, len(weights)) for each in offsets)
+    return _smear(as_batch(image), weights, down, right).reshape(image.shape)
 
 
 def trail(
-    radius: Real, std: Real, angle_deg: Real
-) -> tuple[Float64[np.ndarray, " step"], Int64[np.ndarray, " step"], Int64[np.ndarray, " step"]]:
+    radius: Real, std: Real, angle_deg: Angles
+) -> tuple[
+    Float64[np.ndarray, " step"],
+    Int64[np.ndarray, "*batch step"],
+    Int64[np.ndarray, "*batch step"],
+]:
     """Return weights and offsets, down and to the right, of the pixels that a trail sums."""
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2.0 * std**2))
     weights /= weights.sum()
     # ImageMagick's order of operations: at multiples of 30 degrees half pixels round either way.
-    angle = math.pi * angle_deg / 180
-    sine, cosine = len(steps) * math.sin(angle), len(steps) * math.cos(angle)
-    length = math.hypot(sine, cosine)
+    ends = []
+    for each in np.ravel(angle_deg).tolist():
+        angle = math.pi * each / 180
+        sine, cosine = len(steps) * math.sin(angle), len(steps) * math.cos(angle)
+        ends.append((sine, cosine, math.hypot(sine, cosine)))
+    sine, cosine, length = np.array(ends).T.reshape(3, *np.shape(angle_deg), 1)
     down = np.ceil(steps * sine / length - 0.5).astype(np.int64)
     right = np.ceil(steps * cosine / length - 0.5).astype(np.int64)
     return weights, down, right
 
 
 def sum_of_zooms(
-    values: Float[np.ndarray, "height width channel"], factors: tuple[float, ...]
-) -> Float[np.ndarray, "height width channel"]:
+    values: Float[np.ndarray, "*batch height width channel"], factors: tuple[float, ...]
+) -> Float[np.ndarray, "*batch height width channel"]:
     """Enlarge the middle by factors of at least 1, at the same size, and sum the results.
 
     Values are interpolated linearly between pixel centres, in double precision, and summed in their
     own. Height and width are cropped separately, so the image need not be square.
     """
-    height, width, channels = values.shape
-    flat = np.ascontiguousarray(values).reshape(height, width * channels)
+    height, width, channels = values.shape[-3:]
+    flat = np.ascontiguousarray(values).reshape(-1, height, width * channels)
     result = np.zeros(flat.shape, flat.dtype)
     _add_zooms(flat, result, *_zoom_table(height, width, channels, factors))
     return result.reshape(values.shape)
@@ -241,30 +263,64 @@ def _to_levels(values):
 
 @outer
 @no_type_check
-def copy_neighbours(image, offsets, reach):
+def copy_neighbours(images, offsets, reach):
     """Copy a pixel from its neighbourhood to every pixel in turn, in place."""
-    height, width, channels = image.shape
-    for turn in range(offsets.shape[0]):
-        for i in range(offsets.shape[1]):
-            y = height - reach - i
-            for j in range(offsets.shape[2]):
-                x = width - reach - j
-                from_x = np.uintp(x + offsets[turn, i, j, 0])
-                from_y = np.uintp(y + offsets[turn, i, j, 1])
-                for channel in range(channels):
-                    image[np.uintp(y), np.uintp(x), channel] = image[from_y, from_x, channel]
+    num_images, height, width, channels = images.shape
+    for index in range(num_images):
+        image, own = images[index], offsets[index]
+        for turn in range(own.shape[0]):
+            for i in range(own.shape[1]):
+                y = height - reach - i
+                for j in range(own.shape[2]):
+                    x = width - reach - j
+                    from_x = np.uintp(x + own[turn, i, j, 0])
+                    from_y = np.uintp(y + own[turn, i, j, 1])
+                    for channel in range(channels):
+                        image[np.uintp(y), np.uintp(x), channel] = image[from_y, from_x, channel]
+
+
+@inner
+@no_type_check
+def _pad(image, rows, columns, padded):
+    for y in range(len(rows)):
+        for x in range(len(columns)):
+            for channel in range(image.shape[2]):
+                padded[y, x, channel] = image[rows[y], columns[x], channel]
 
 
 @outer
 @no_type_check
-def _correlate(padded, margin, taps, weights):
+def _correlate(images, rows, columns, margin, taps, weights):
+    result = np.empty_like(images)
+    padded = np.empty((len(rows), len(columns), images.shape[3]), np.uint8)
+    for index in range(len(images)):
+        _pad(images[index], rows, columns, padded)
+        _correlate_one(padded, margin, taps, weights, result[index])
+    return result
+
+
+@outer
+@no_type_check
+def _correlate_disk(images, rows, columns, margin, taps, weights, half_widths, softening, scale):
+    result = np.empty_like(images)
+    padded = np.empty((len(rows), len(columns), images.shape[3]), np.uint8)
+    for index in range(len(images)):
+        _pad(images[index], rows, columns, padded)
+        target = result[index]
+        _correlate_disk_one(padded, margin, taps, weights, half_widths, softening, scale, target)
+    return result
+
+
+@inner
+@no_type_check
+def _correlate_one(padded, margin, taps, weights, result):
     """Sum tap by tap in the order and precision of the published scripts."""
     rows, columns, channels = padded.shape
     height, width = rows - 2 * margin, columns - 2 * margin
     values = (padded / 255.0).reshape(rows, -1)
     length = width * channels
-    result = np.empty((height, length), np.uint8)
     sums = np.empty(length)
+    levels = result.reshape(height, length)
     for y in range(height):
         sums[:] = 0.0
         for tap in range(len(weights)):
@@ -272,15 +328,14 @@ def _correlate(padded, margin, taps, weights):
             weight = weights[tap]
             for x in range(length):
                 sums[x] += weight * row[x]
-        target = result[y]
+        target = levels[y]
         for x in range(length):
             target[x] = np.uint8(min(max(sums[x], 0.0), 1.0) * 255)
-    return result.reshape(height, width, channels)
 
 
-@outer
+@inner
 @no_type_check
-def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale):
+def _correlate_disk_one(padded, margin, taps, weights, half_widths, softening, scale, result):
     """Sum rows of the disk as differences of running sums (integers), then soften."""
     rows, columns, channels = padded.shape
     height, width = rows - 2 * margin, columns - 2 * margin
@@ -305,7 +360,7 @@ def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale
             last = source[(margin - soft + half_widths[k] + 1) * channels :][:wide]
             for x in range(wide):
                 target[x] += last[x] - first[x]
-    result = np.empty((height, length), np.uint8)
+    levels = result.reshape(height, length)
     column = np.empty(wide)
     values = np.empty(length)
     for y in range(height):
@@ -326,10 +381,9 @@ def _correlate_disk(padded, margin, taps, weights, half_widths, softening, scale
             weight = weights[tap]
             for x in range(length):
                 values[x] += weight * row[x]
-        levels = result[y]
+        target = levels[y]
         for x in range(length):
-            levels[x] = np.uint8(min(max(values[x], 0.0), 255.0))
-    return result.reshape(height, width, channels)
+            target[x] = np.uint8(min(max(values[x], 0.0), 255.0))
 
 
 def _gaussian_weights(std: float, reach: int) -> Float64[np.ndarray, " weight"]:
@@ -350,17 +404,17 @@ def padded_indices(size: int, margin: int, border: Border) -> Int64[np.ndarray, 
 
 
 def _filter_folded(
-    values: Float64[np.ndarray, "height width channel"],
+    values: Float64[np.ndarray, "*batch height width channel"],
     weights: Float64[np.ndarray, " weight"],
     border: Border,
-) -> Float64[np.ndarray, "height width channel"]:
+) -> Float64[np.ndarray, "*batch height width channel"]:
     """A filter wider than the image: weights outside are added to the pixel they fall on."""
-    height, width, channels = values.shape
+    height, width, channels = values.shape[-3:]
     down = _fold(height, weights, border)
-    right = np.kron(_fold(width, weights, border), np.eye(channels))
-    flat = np.ascontiguousarray(values).reshape(height, width * channels)
-    result = _multiply(_multiply(down, flat), np.ascontiguousarray(right.T))
-    return result.reshape(values.shape)
+    right = np.ascontiguousarray(np.kron(_fold(width, weights, border), np.eye(channels)).T)
+    flat = np.ascontiguousarray(values).reshape(-1, height, width * channels)
+    result = [_multiply(_multiply(down, each), right) for each in flat]
+    return np.stack(result).reshape(values.shape)
 
 
 def _fold(
@@ -417,13 +471,21 @@ def _zoom_line(
 @outer
 @no_type_check
 def _filter(values, weights, rows, columns, channels):
+    result = np.empty(values.shape)
+    for index in range(len(values)):
+        _filter_one(values[index], weights, rows, columns, channels, result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _filter_one(values, weights, rows, columns, channels, result):
     """Filter both directions, adding as SciPy does: the middle, then from outside inwards."""
     height, length = values.shape
     reach = len(weights) - 1
     start = reach * channels
     line = np.empty(length)  # a separate array, so that the loops over it are vectorised
     padded = np.empty(len(columns) * channels)
-    result = np.empty((height, length))
     for y in range(height):
         middle = values[rows[y + reach]]
         for x in range(length):
@@ -448,7 +510,6 @@ def _filter(values, weights, rows, columns, channels):
             weight = weights[k]
             for x in range(length):
                 target[x] += (before[x] + behind[x]) * weight
-    return result
 
 
 @outer
@@ -468,7 +529,16 @@ def _multiply(left, right):
 
 @outer
 @no_type_check
-def _smear(image, weights, down, right):
+def _smear(images, weights, down, right):
+    result = np.empty_like(images)
+    for index in range(len(images)):
+        _smear_one(images[index], weights, down[index], right[index], result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _smear_one(image, weights, down, right, result):
     height, width, channels = image.shape
     left_margin = max(0, -right.min())
     right_margin = max(0, right.max())
@@ -480,8 +550,8 @@ def _smear(image, weights, down, right):
             for channel in range(channels):
                 padded[y, x * channels + channel] = image[y, source, channel]
     length = width * channels
-    result = np.empty((height, length), np.uint8)
     sums = np.empty(length)
+    levels = result.reshape(height, length)
     for y in range(height):
         sums[:] = 0.0
         for step in range(len(weights)):
@@ -490,13 +560,12 @@ def _smear(image, weights, down, right):
             weight = weights[step]
             for x in range(length):
                 sums[x] += weight * row[x]
-        target = result[y]
+        target = levels[y]
         for x in range(length):  # rounded to 16 bits, then cut to 8
             target[x] = np.uint8(np.int32(257.0 * sums[x] + 0.5) // 257)
-    return result.reshape(height, width, channels)
 
 
-@outer
+@inner
 @no_type_check
 def _stretch(row, left, right, weight, target):
     for i in range(len(target)):
@@ -507,6 +576,13 @@ def _stretch(row, left, right, weight, target):
 @outer
 @no_type_check
 def _add_zooms(values, result, rows, row_weights, left, right, weights):
+    for index in range(len(values)):
+        _add_zooms_one(values[index], result[index], rows, row_weights, left, right, weights)
+
+
+@inner
+@no_type_check
+def _add_zooms_one(values, result, rows, row_weights, left, right, weights):
     """Interpolate in double precision along rows, then along columns, round once, and add."""
     height, length = values.shape
     kind = result.dtype.type

@@ -25,8 +25,9 @@ from jaxtyping import Integer, UInt8
 from PIL.Image import Resampling
 
 from augmix.arrays import check_images, from_batch, from_pillow, to_batch, to_pillow
-from augmix.corruptions.digital import recode
+from augmix.corruptions.draws import Generators
 from augmix.corruptions.general import GENERAL, MOST_CHANNELS, is_general, to_general_batch
+from augmix.corruptions.jpeg import compress
 from augmix.corruptions.presets import find_preset
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -51,11 +52,8 @@ Ids = Integer[np.ndarray, "..."]
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
 SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
 
-_KEEP_GIL = (
-    "pixelate",
-    "jpeg_compression",
-)  # short steps of Pillow, between which the GIL is needed
-_MIN_PIXELS = 128 * 128  # of an image, for threads to pay
+_MIN_PIXELS = 128 * 128  # of an image, for threads to pay that take one at a time
+_PIXELS_PER_CALL = 2**15  # of the images that a function is given at a time
 _LARGE_SIZES = {"tiny": 64, "imagenet": 256}  # shorter edge of the large image, in pixels
 _INCEPTION_SIZE, _INCEPTION_CROP = 299, 0.875
 _SHRUNK_AFTERWARDS = {
@@ -97,7 +95,9 @@ def corrupt(
         ids: Dataset indices of the images, of one image a number; their positions in the batch if
             not given. So every image that comes alone has id 0 and draws the same noise: give its
             index in the data set, or an own number for each image.
-        num_threads: Images worked on at a time, at most; see `useful_threads`.
+        num_threads: Threads to use, at most. Published corruptions, but for spatter and those of
+            C-bar, are made of many images at a time without the GIL; for others see
+            `useful_threads`.
         frost_textures: Folder of the published photographs for ``"frost"``, see
             `augmix.corruptions.frost`; the textures that the package draws if not given.
         jpeg_quality: 1..100: encode the corrupted images as JPEG and decode them, as those of the
@@ -138,18 +138,27 @@ def corrupt(
     if name == "frost" and frost_textures is not None:
         textures = Path(frost_textures)
         corruption = replace(corruption, function=partial(corruption.function, textures=textures))
-    corrupt_image = corruption.at(table, severity)
+    corrupt_images = corruption.at(table, severity)
+    takes_batches = corruption.takes_batches and not has_any_depth
+    height, width = batch.shape[1:3]
+    step = max(1, _PIXELS_PER_CALL // (height * width)) if takes_batches else 1
     result = np.empty(batch.shape, batch.dtype)
 
-    def corrupt_one(index: int) -> None:
-        image = np.ascontiguousarray(batch[index])
-        generator = stream.generator(int(batch_ids[index]))
-        corrupted = corrupt_image(image, generator)
-        result[index] = corrupted if jpeg_quality is None else recode(corrupted, jpeg_quality)
+    def corrupt_part(index: int) -> None:
+        part = slice(index * step, (index + 1) * step)
+        originals, samples = np.ascontiguousarray(batch[part]), batch_ids[part]
+        if takes_batches:
+            corrupted = corrupt_images(originals, Generators(stream, samples))
+        else:
+            corrupted = corrupt_images(originals[0], stream.generator(int(samples[0])))
+        if jpeg_quality is not None:
+            corrupted = compress(corrupted, jpeg_quality)
+        result[part] = corrupted
 
-    keeps_gil = corruption.is_own or name in _KEEP_GIL
-    threads = useful_threads(num_threads, batch.shape[1:3], keeps_gil=keeps_gil)
-    for_each(corrupt_one, len(batch), num_threads=threads)
+    threads = useful_threads(num_threads, (height, width), keeps_gil=corruption.is_own)
+    for_each(
+        corrupt_part, -(-len(batch) // step), num_threads=num_threads if takes_batches else threads
+    )
     return from_batch(result, images)
 
 
@@ -327,9 +336,10 @@ def frame_size(size: tuple[int, int], preset: str) -> tuple[int, int]:
 def useful_threads(num_threads: int, size: tuple[int, int], *, keeps_gil: bool = False) -> int:
     """Return the number of threads asked for, or 1 where more would be slower.
 
-    A compiled function releases the GIL, but the steps between need it. On small images these
-    functions are so short that two threads mostly wait for each other: at 32 x 32 they took twice
-    as long as one. From 128 x 128 on two were never slower than one.
+    This is for functions that take one image at a time. A compiled function releases the GIL, but
+    the steps between need it. On small images these functions are so short that two threads mostly
+    wait for each other: at 32 x 32 they took twice as long as one. From 128 x 128 on two were never
+    slower than one.
 
     Raises:
         ValueError: If ``num_threads`` is below 1.

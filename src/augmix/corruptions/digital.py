@@ -3,73 +3,149 @@
 The affine step of the elastic transform is the fixed-point arithmetic of OpenCV up to version 4,
 with which the published sets were made: source coordinates are rounded to 1/32 pixel. OpenCV 5 does
 not round them and gives images that differ by up to 6 grey levels, so the step is written out here.
+Pixelation and JPEG are the arithmetic of Pillow, byte by byte. Functions take one image or a batch.
 """
 
 import io
 import os
+from functools import lru_cache
 from typing import Any, no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Float64
-from PIL import Image as PillowImage
+from jaxtyping import Float32, Float64, Int32
 
-from augmix.arrays import from_pillow, to_pillow
-from augmix.corruptions.blur import gaussian_filter
-from augmix.corruptions.registry import Draws, Image, Real
+from augmix.arrays import to_pillow
+from augmix.corruptions.blur import as_batch, gaussian_filter
+from augmix.corruptions.jpeg import compress
+from augmix.corruptions.registry import Draws, Image, Images, Real
 from augmix.jit import inner, outer
 
+_BITS = 22  # of fraction in the weights of a resizing
 
-def contrast(image: Image, factor: Real, *, generator: Draws) -> Image:
+
+def contrast(image: Images, factor: Real, *, generator: Draws) -> Images:
     """Pull every channel towards its mean; ``factor`` is the fraction of the distance kept."""
-    return _pull_to_mean(image, factor)
+    return _pull_to_mean(as_batch(image), factor).reshape(image.shape)
 
 
-def pixelate(image: Image, fraction: Real, *, generator: Draws) -> Image:
+def pixelate(image: Images, fraction: Real, *, generator: Draws) -> Images:
     """Shrink with a box filter to a fraction of the size, rounded down, and enlarge again."""
-    height, width = image.shape[:2]
-    small = (max(int(width * fraction), 1), max(int(height * fraction), 1))
-    picture = to_pillow(image).resize(small, PillowImage.Resampling.BOX)
-    return from_pillow(picture.resize((width, height), PillowImage.Resampling.BOX))
+    height, width = image.shape[-3:-1]
+    small = max(int(height * fraction), 1), max(int(width * fraction), 1)
+    shrink = (_box_weights(old, new) for old, new in zip((height, width), small, strict=True))
+    enlarge = (_box_weights(old, new) for old, new in zip(small, (height, width), strict=True))
+    return _resize_twice(as_batch(image), *shrink, *enlarge).reshape(image.shape)
 
 
-def jpeg_compression(image: Image, quality: int, *, generator: Draws) -> Image:
+def jpeg_compression(image: Images, quality: int, *, generator: Draws) -> Images:
     """Encode as JPEG of quality 1..95, with Pillow's other defaults (4:2:0 chroma), and decode."""
-    return _decode(_encode(image, quality=quality))
+    return compress(image, quality)
 
 
 def encode_jpeg(image: Image, *, quality: int) -> bytes:
     """Encode a JPEG file as those of the published sets: optimised tables, 4:2:0 chroma, by Pillow.
 
-    ``quality`` is 1..100; the published sets have 85.
+    ``quality`` is 1..100; the published sets have 85. `augmix.corruptions.jpeg.compress` gives the
+    pixels of the file.
     """
-    return _encode(image, quality=quality, optimize=True).getvalue()
-
-
-def recode(image: Image, quality: int) -> Image:
-    """Encode with `encode_jpeg` and decode: what reading a published set gives."""
-    return _decode(_encode(image, quality=quality, optimize=True))
-
-
-def _encode(image: Image, **options: Any) -> io.BytesIO:
-    """Encode by Pillow, which holds the GIL while it encodes into memory, but not into a file."""
     picture = to_pillow(image)
+    options: dict[str, Any] = {"quality": quality, "optimize": True}
     if not hasattr(os, "memfd_create"):  # of Linux: a file in memory
         content = io.BytesIO()
         picture.save(content, "JPEG", **options)
-        return content
-    with open(os.memfd_create("jpeg"), "w+b") as file:
+        return content.getvalue()
+    with open(os.memfd_create("jpeg"), "w+b") as file:  # Pillow releases the GIL for a file only
         picture.save(file, "JPEG", **options)
         file.seek(0)
-        return io.BytesIO(file.read())
+        return file.read()
 
 
-def _decode(file: io.BytesIO) -> Image:
-    return from_pillow(PillowImage.open(file, formats=("JPEG",)))
+@lru_cache(maxsize=256)
+def _box_weights(old: int, new: int) -> Int32[np.ndarray, "new weight"]:
+    """Where Pillow's box filter begins to read for every new pixel, then its weights there.
+
+    A box is as wide as a new pixel and at least as an old one; the weights are rounded to `_BITS`
+    bits. Those after the end of a box are 0.
+    """
+    scale = old / new
+    radius = 0.5 * max(scale, 1.0)
+    rows = []
+    for index in range(new):
+        centre = (index + 0.5) * scale
+        first = max(int(centre - radius + 0.5), 0)
+        last = min(int(centre + radius + 0.5), old)
+        places = ((k - centre + 0.5) / max(scale, 1.0) for k in range(first, last))
+        inside = [-0.5 < place <= 0.5 for place in places]
+        total = float(sum(inside)) or 1.0
+        rows.append([first, *(int(0.5 + each / total * 2**_BITS) for each in inside)])
+    table = np.zeros((new, max(map(len, rows))), np.int32)
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
+    return table
 
 
 @outer
 @no_type_check
-def _pull_to_mean(image, factor):
+def _resize_twice(images, rows, columns, rows_back, columns_back):
+    """Resize as Pillow does, columns before rows, each rounded to whole levels; then back."""
+    num_images, height, width, channels = images.shape
+    result = np.empty_like(images)
+    across = np.empty((height, len(columns) * channels), np.uint8)
+    small = np.empty((len(rows), len(columns) * channels), np.uint8)
+    across_back = np.empty((len(rows), width * channels), np.uint8)
+    sums = np.empty(max(width, len(columns)) * channels, np.int32)
+    for index in range(num_images):
+        image = images[index].reshape(height, width * channels)
+        _resize_columns(image, columns, channels, across)
+        _resize_rows(across, rows, sums, small)
+        _resize_columns(small, columns_back, channels, across_back)
+        _resize_rows(across_back, rows_back, sums, result[index].reshape(height, width * channels))
+    return result
+
+
+@inner
+@no_type_check
+def _resize_columns(values, table, channels, result):
+    for y in range(len(values)):
+        for x in range(len(table)):
+            first = table[x, 0]
+            for channel in range(channels):
+                total = np.int32(1 << (_BITS - 1))
+                for k in range(1, table.shape[1]):
+                    if table[x, k] != 0:
+                        total += table[x, k] * values[y, (first + k - 1) * channels + channel]
+                result[y, x * channels + channel] = min(total >> _BITS, 255)
+
+
+@inner
+@no_type_check
+def _resize_rows(values, table, sums, result):
+    length = values.shape[1]
+    for y in range(len(table)):
+        first = table[y, 0]
+        sums[:] = 1 << (_BITS - 1)
+        for k in range(1, table.shape[1]):
+            weight = table[y, k]
+            if weight != 0:
+                row = values[first + k - 1]
+                for x in range(length):
+                    sums[x] += weight * row[x]
+        for x in range(length):
+            result[y, x] = min(sums[x] >> _BITS, 255)
+
+
+@outer
+@no_type_check
+def _pull_to_mean(images, factor):
+    result = np.empty_like(images)
+    for index in range(len(images)):
+        _pull_to_mean_one(images[index], factor, result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _pull_to_mean_one(image, factor, result):
     """Sum the mean in C order, as NumPy adds rows of three, since its last bit can show."""
     height, width, channels = image.shape
     table = np.empty((channels, 256), np.uint8)
@@ -82,17 +158,15 @@ def _pull_to_mean(image, factor):
         for level in range(256):
             value = (level / 255.0 - mean) * factor + mean
             table[channel, level] = np.uint8(min(max(value, 0.0), 1.0) * 255)
-    result = np.empty_like(image)
     for y in range(height):
         for x in range(width):
             for channel in range(channels):
                 result[y, x, channel] = table[channel, image[y, x, channel]]
-    return result
 
 
 def elastic_transform(
-    image: Image, distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
-) -> Image:
+    image: Images, distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
+) -> Images:
     """Move three points of the image, then every pixel by a smooth random field.
 
     Args:
@@ -101,41 +175,44 @@ def elastic_transform(
         jolt: Largest shift of the three points in each direction, in pixels.
         generator: Draws the three points, then the displacements to the right, then down.
     """
-    size = image.shape[:2]
-    backward, right, down = elastic_fields(size, distance, smoothness, jolt, generator=generator)
-    return _displace(warp((image / 255.0).astype(np.float32), backward), right, down)
+    size = image.shape[:-1]
+    fields = elastic_fields(size, distance, smoothness, jolt, generator=generator)
+    backward, right, down = (each.reshape(-1, *each.shape[-2:]) for each in fields)
+    moved = warp((as_batch(image) / 255.0).astype(np.float32), backward)
+    return _displace(moved, right, down).reshape(image.shape)
 
 
 def elastic_fields(
-    size: tuple[int, int], distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
+    size: tuple[int, ...], distance: Real, smoothness: Real, jolt: Real, *, generator: Draws
 ) -> tuple[
-    Float64[np.ndarray, "xy 3"],
-    Float32[np.ndarray, "height width"],
-    Float32[np.ndarray, "height width"],
+    Float64[np.ndarray, "*batch xy 3"],
+    Float32[np.ndarray, "*batch height width"],
+    Float32[np.ndarray, "*batch height width"],
 ]:
     """Draw what `elastic_transform` moves: the map of the three points, then right and down.
 
+    The size may begin with that of a batch.
     The map is from the image after the first step to the one before, the displacements are from
     every pixel of the result to where it lies after the first step.
     """
-    height, width = size
-    moved = generator.uniform(-jolt, jolt, (3, 2)).astype(np.float32)
-    right = _displacements(height, width, distance, smoothness, generator)
-    down = _displacements(height, width, distance, smoothness, generator)
+    *axes, height, width = size
+    moved = generator.uniform(-jolt, jolt, (*axes, 3, 2)).astype(np.float32)
+    right = _displacements(size, distance, smoothness, generator)
+    down = _displacements(size, distance, smoothness, generator)
     return _backward_map(height, width, moved), right, down
 
 
 def _displacements(
-    height: int, width: int, distance: Real, smoothness: Real, generator: Draws
-) -> Float32[np.ndarray, "height width"]:
-    field = generator.uniform(-1, 1, (height, width))[:, :, None]
+    size: tuple[int, ...], distance: Real, smoothness: Real, generator: Draws
+) -> Float32[np.ndarray, "*batch height width"]:
+    field = generator.uniform(-1, 1, size)[..., None]
     smooth = gaussian_filter(field, smoothness, truncate=3.0, border="mirror with edge")
-    return (smooth[:, :, 0] * distance).astype(np.float32)
+    return (smooth[..., 0] * distance).astype(np.float32)
 
 
 def _backward_map(
-    height: int, width: int, moved: Float32[np.ndarray, "point xy"]
-) -> Float64[np.ndarray, "xy 3"]:
+    height: int, width: int, moved: Float32[np.ndarray, "*batch point xy"]
+) -> Float64[np.ndarray, "*batch xy 3"]:
     """The affine map from the image after the jolt to the image before.
 
     The corners (+s, +s), (+s, -s), (-s, -s) around the centre move, where s is a third of the
@@ -146,15 +223,17 @@ def _backward_map(
     before = centre + third * np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
     after = (before + moved).astype(np.float64)
     before = before.astype(np.float64)
-    y_column = (after[0] - after[1]) / (2.0 * third)
-    x_column = (after[1] - after[2]) / (2.0 * third)
-    shift = after[0] - x_column * before[0, 0] - y_column * before[0, 1]
-    (m0, m3), (m1, m4), (m2, m5) = x_column, y_column, shift
+    first, second, last = np.moveaxis(after, -2, 0)
+    y_column = (first - second) / (2.0 * third)
+    x_column = (second - last) / (2.0 * third)
+    shift = first - x_column * before[0, 0] - y_column * before[0, 1]
+    (m0, m3), (m1, m4), (m2, m5) = (each.T for each in (x_column, y_column, shift))
     determinant = m0 * m4 - m1 * m3
-    scale = 1.0 / determinant if determinant != 0 else 0.0
-    inverse = np.array([[m4 * scale, -m1 * scale], [-m3 * scale, m0 * scale]])
-    offset = [-inverse[0, 0] * m2 - inverse[0, 1] * m5, -inverse[1, 0] * m2 - inverse[1, 1] * m5]
-    return np.column_stack([inverse, offset])
+    with np.errstate(divide="ignore"):
+        scale = np.where(determinant != 0, 1.0 / determinant, 0.0)
+    i0, i1, i3, i4 = m4 * scale, -m1 * scale, -m3 * scale, m0 * scale
+    inverse = np.array([[i0, i1, -i0 * m2 - i1 * m5], [i3, i4, -i3 * m2 - i4 * m5]])
+    return np.moveaxis(inverse, (0, 1), (-2, -1))
 
 
 @inner
@@ -179,10 +258,18 @@ def _fixed(value):
 
 @outer
 @no_type_check
-def warp(image, backward):
+def warp(images, backward):
     """Bilinear, source coordinates in 1/32 pixel, the border mirrored."""
+    result = np.empty_like(images)
+    for index in range(len(images)):
+        _warp_one(images[index], backward[index], result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _warp_one(image, backward, result):
     height, width, channels = image.shape
-    result = np.empty_like(image)
     unit = np.float32(1.0 / 32.0)
     one = np.float32(1.0)
     step_x = np.empty(width, np.int64)
@@ -209,15 +296,22 @@ def warp(image, backward):
                     + image[y1, x0, channel] * weight10
                     + image[y1, x1, channel] * weight11
                 )
-    return result
 
 
 @outer
 @no_type_check
-def _displace(image, right, down):
+def _displace(images, right, down):
+    result = np.empty(images.shape, np.uint8)
+    for index in range(len(images)):
+        _displace_one(images[index], right[index], down[index], result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _displace_one(image, right, down, result):
     """Bilinear in double precision, rounded to single, the border mirrored with the edge twice."""
     height, width, channels = image.shape
-    result = np.empty((height, width, channels), np.uint8)
     for y in range(height):
         for x in range(width):
             at_y, at_x = y + np.float64(down[y, x]), x + np.float64(right[y, x])
@@ -236,4 +330,3 @@ def _displace(image, right, down):
                 value += image[y1, x1, channel] * weight11
                 level = min(max(np.float32(value), np.float32(0)), np.float32(1))
                 result[y, x, channel] = np.uint8(level * np.float32(255))
-    return result

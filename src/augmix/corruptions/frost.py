@@ -15,12 +15,12 @@ from typing import NamedTuple, no_type_check
 
 import cv2
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 from PIL import Image as PillowImage
 
-from augmix.corruptions.blur import gaussian_filter
+from augmix.corruptions.blur import as_batch, gaussian_filter
 from augmix.corruptions.noise import integers
-from augmix.corruptions.registry import Draws, Image, Real
+from augmix.corruptions.registry import Draws, Images, Real
 from augmix.corruptions.weather import LUMA, plasma_fractal
 from augmix.errors import RunError
 from augmix.jit import outer
@@ -35,15 +35,15 @@ _STEP_PX = 0.7  # of a growing branch
 
 
 def frost(
-    image: Image,
+    image: Images,
     image_weight: Real,
     texture_weight: Real,
     scale: Real,
     *,
     generator: Draws,
     textures: Path | None = None,
-) -> Image:
-    """Add a piece of a frost texture; a grey image gets its luma.
+) -> Images:
+    """Add a piece of a frost texture; a grey image gets its luma. Takes one image or a batch.
 
     Args:
         image_weight: Factor of the image.
@@ -55,16 +55,34 @@ def frost(
     Raises:
         RunError: If a photograph is missing or cannot be read.
     """
-    height, width, channels = image.shape
-    index = int(integers(generator, 0, len(PHOTOGRAPHS)))
-    texture = _scaled(index, float(scale), height, width, textures)
-    row = int(integers(generator, 0, texture.shape[0] - height))
-    column = int(integers(generator, 0, texture.shape[1] - width))
-    piece = texture[row : row + height, column : column + width]
-    if channels == 1:
-        piece = (piece @ LUMA)[:, :, None]
+    *axes, height, width, channels = image.shape
+    indices = np.ravel(integers(generator, 0, len(PHOTOGRAPHS), (*axes,))).tolist()
+    scaled = {k: _scaled(k, float(scale), height, width, textures) for k in set(indices)}
+    tops, lefts = np.array([scaled[k].shape[:2] for k in indices]).T - [[height], [width]]
+    rows = _draw_corners(generator, tops, axes)
+    columns = _draw_corners(generator, lefts, axes)
     weights = float(image_weight), float(texture_weight)
-    return _blend(image.ravel(), piece.ravel(), *weights).reshape(image.shape)
+    batch = as_batch(image).reshape(-1, height, width * channels)
+    result = np.empty_like(batch)
+    for k, texture in scaled.items():
+        own = np.flatnonzero(np.equal(indices, k))
+        if channels == 3:
+            flat = texture.reshape(len(texture), -1)
+            _blend(batch, flat, own, rows, 3 * columns, *weights, result)
+            continue
+        for i in own.tolist():
+            piece = texture[rows[i] : rows[i] + height, columns[i] : columns[i] + width] @ LUMA
+            none = np.zeros(1, np.int64)
+            _blend(batch[i:], piece, none, none, none, *weights, result[i:])
+    return result.reshape(image.shape)
+
+
+def _draw_corners(
+    generator: Draws, highs: Int64[np.ndarray, " image"], axes: list[int]
+) -> Int64[np.ndarray, " image"]:
+    """Draw a row or column for every image, below its own limit."""
+    high = highs if axes else int(highs[0])
+    return np.ravel(integers(generator, 0, high, (*axes,))).astype(np.int64)
 
 
 def load_texture(index: int, folder: Path | None = None) -> Texture:
@@ -217,12 +235,16 @@ def _spread(
 
 @outer
 @no_type_check
-def _blend(image, piece, image_weight, texture_weight):
-    result = np.empty(image.size, np.uint8)
-    for i in range(image.size):
-        value = image_weight * image[i] + texture_weight * piece[i]
-        result[i] = np.uint8(min(max(value, 0.0), 255.0))
-    return result
+def _blend(images, texture, chosen, rows, columns, image_weight, texture_weight, result):
+    """Add pieces of a texture, from a row and a column on, to the chosen images."""
+    _, height, length = images.shape
+    for index in chosen:
+        for y in range(height):
+            image, target = images[index, y], result[index, y]
+            piece = texture[rows[index] + y][columns[index] :][:length]
+            for x in range(length):
+                value = image_weight * image[x] + texture_weight * piece[x]
+                target[x] = np.uint8(min(max(value, 0.0), 255.0))
 
 
 @outer

@@ -121,7 +121,7 @@ def shot_noise(image: Pixels, photons: Real, *, generator: Draws) -> Pixels:
     if isinstance(generator, np.random.RandomState):
         counts = generator.poisson(means).astype(np.float64)
     else:
-        counts = _count(means, random_words(generator, means.size), int(photons) + 1)
+        counts = _count(means, random_words(generator, means.shape), int(photons) + 1)
     return _pixels(counts.reshape(image.shape) / photons, image)
 
 
@@ -193,7 +193,7 @@ def glass_blur(
     smooth = _pixels(blur.gaussian_filter(_values(image).astype(np.float64), std), image)
     shape = (num_rounds, max(height - 2 * reach, 0), max(width - 2 * reach, 0), 2)
     offsets = blur.integers(generator, -reach, reach, shape)
-    blur.copy_neighbours(smooth, offsets, reach)
+    blur.copy_neighbours(smooth[None], offsets[None], reach)
     return _pixels(blur.gaussian_filter(_values(smooth).astype(np.float64), std), image)
 
 
@@ -250,7 +250,9 @@ def elastic_transform(
     backward, right, down = digital.elastic_fields(
         size, distance, smoothness, jolt, generator=generator
     )
-    values = digital.warp(_values(image).astype(np.float32), backward).astype(np.float64)
+    values = digital.warp(_values(image).astype(np.float32)[None], backward[None])[0].astype(
+        np.float64
+    )
     at_y = np.arange(size[0])[:, None] + down.astype(np.float64)
     at_x = np.arange(size[1]) + right.astype(np.float64)
     rows, columns = (_neighbours(at, edge) for at, edge in zip((at_y, at_x), size, strict=True))

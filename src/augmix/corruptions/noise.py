@@ -1,8 +1,9 @@
 """Sensor noise: Gaussian, shot, impulse and speckle; and the draws behind them.
 
-A function takes either kind of NumPy generator. From a `np.random.RandomState`, which the published
-scripts used, it draws exactly what they drew, in their order, and so reproduces their arrays. From
-the `np.random.Generator` of an addressed stream it draws from the same distributions.
+A function takes an image and either kind of NumPy generator, or a batch and its `Generators`. From
+a `np.random.RandomState`, which the published scripts used, it draws exactly what they drew, in
+their order, and so reproduces their arrays. From the `np.random.Generator` of an addressed stream
+it draws from the same distributions.
 
 Values are in [0, 1] in between; the last step multiplies by 255 and drops the fraction, as the
 published scripts do, so that every noisy image is half a grey level too dark on average.
@@ -16,20 +17,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16, UInt32
 from scipy.special import pdtr
 
-from augmix.corruptions.registry import Draws, Image, Real
+from augmix.corruptions.draws import Generators
+from augmix.corruptions.registry import Draws, Images, Real
 from augmix.jit import outer
 
 MOST_PHOTONS = 700  # whose probabilities are products from exp(-photons) on
 _GUIDES = 256  # starting points of the search in a table of cumulative probabilities
 
 
-def gaussian_noise(image: Image, std: Real, *, generator: Draws) -> Image:
+def gaussian_noise(image: Images, std: Real, *, generator: Draws) -> Images:
     """Add normal noise to every value; ``std`` is a fraction of white."""
     noise = generator.standard_normal(image.shape)
     return _add_noise(image.ravel(), noise.ravel(), float(std), False).reshape(image.shape)
 
 
-def shot_noise(image: Image, photons: Real, *, generator: Draws) -> Image:
+def shot_noise(image: Images, photons: Real, *, generator: Draws) -> Images:
     """Replace every value by a Poisson count of photons, whose mean at white is ``photons``."""
     counts = poisson_counts(generator, image, photons)
     levels = np.arange(int(np.floor(photons)) + 2) / photons
@@ -37,23 +39,28 @@ def shot_noise(image: Image, photons: Real, *, generator: Draws) -> Image:
     return table[np.minimum(counts, len(table) - 1).astype(np.intp)]
 
 
-def impulse_noise(image: Image, amount: Real, *, generator: Draws) -> Image:
+def impulse_noise(image: Images, amount: Real, *, generator: Draws) -> Images:
     """Turn values black or white, each with probability ``amount / 2``."""
     flipped = bernoulli(generator, amount, image.shape)
     salted = bernoulli(generator, 0.5, image.shape)
     return _salt(image.ravel(), flipped.ravel(), salted.ravel()).reshape(image.shape)
 
 
-def speckle_noise(image: Image, std: Real, *, generator: Draws) -> Image:
+def speckle_noise(image: Images, std: Real, *, generator: Draws) -> Images:
     """Add normal noise in proportion to every value, of which ``std`` is a fraction."""
     noise = generator.standard_normal(image.shape)
     return _add_noise(image.ravel(), noise.ravel(), float(std), True).reshape(image.shape)
 
 
 def integers(
-    generator: Draws, low: int, high: int, shape: tuple[int, ...] = ()
+    generator: Draws,
+    low: int,
+    high: int | Int[np.ndarray, " image"],
+    shape: tuple[int, ...] = (),
 ) -> Int[np.ndarray, "*shape"]:
-    """Draw whole numbers from low to high - 1, in C order."""
+    """Draw whole numbers from low to high - 1, in C order; of a batch, high may be by image."""
+    if isinstance(generator, Generators):
+        return generator.integers(low, high, shape)
     if isinstance(generator, np.random.RandomState):
         return np.asarray(generator.randint(low, high, shape or None))
     dtype = np.int8 if low >= -128 and high <= 128 else np.int64
@@ -69,7 +76,7 @@ def bernoulli(
     """
     if isinstance(generator, np.random.RandomState):
         return generator.random_sample(shape) < probability
-    words = random_words(generator, math.prod(shape)).reshape(shape)
+    words = random_words(generator, shape)
     return words < np.uint32(min(round(probability * 2**32), 2**32 - 1))
 
 
@@ -84,15 +91,21 @@ def poisson_counts(
     """
     if isinstance(generator, np.random.RandomState):
         return generator.poisson(image / 255.0 * photons).astype(np.float64)
-    words = random_words(generator, image.size)
+    words = random_words(generator, image.shape).ravel()
     cumulative, guide = _poisson_tables(photons)
     return _search(image.ravel(), words, cumulative, guide).reshape(image.shape)
 
 
-def random_words(generator: np.random.Generator, count: int) -> UInt32[np.ndarray, " count"]:
+def random_words(
+    generator: np.random.Generator | Generators, shape: tuple[int, ...]
+) -> UInt32[np.ndarray, "*shape"]:
     """Random 32-bit words: the halves of 64-bit ones, the lower half first."""
+    if isinstance(generator, Generators):
+        return generator.words(shape)
+    count = math.prod(shape)
     whole = generator.bit_generator.random_raw((count + 1) // 2)
-    return whole.astype("<u8", copy=False).view("<u4")[:count].astype(np.uint32, copy=False)
+    words = whole.astype("<u8", copy=False).view("<u4")[:count].astype(np.uint32, copy=False)
+    return words.reshape(shape)
 
 
 @lru_cache(maxsize=32)

@@ -28,13 +28,15 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from augmix.corruptions.draws import Generators
 from augmix.errors import RunError, check_name, did_you_mean
 from augmix.rng import Purpose, Stream
 from augmix.user_code import PREFIX, describe_error, hash_function, import_object, source_file
 
 Real = float | int
-Draws = np.random.Generator | np.random.RandomState
+Draws = np.random.Generator | np.random.RandomState | Generators
 Image = UInt8[np.ndarray, "height width channel"]
+Images = UInt8[np.ndarray, "*batch height width channel"]
 Frame = UInt8[np.ndarray, "row column channel"]
 Frames = Iterator[Frame]
 Parameters = tuple[Any, ...]  # of a function, in its units
@@ -171,6 +173,8 @@ class Corruption(_Entry):
     One that is None is that of severity 1. None if they are not known."""
     limits: tuple[tuple[Real, Real], ...] = ()
     """Least and largest value of each parameter; without limits if there are none."""
+    takes_batches: bool = False
+    """Whether the function also takes a batch and its `Generators`, to the same bytes."""
 
     @property
     def suite(self) -> str:
@@ -256,8 +260,10 @@ class Corruption(_Entry):
             found.append(math.floor(value + 0.5) if is_whole else value)
         return tuple(found)
 
-    def at(self, preset: str | Preset, severity: Real) -> Callable[[Image, Draws], Image]:
+    def at(self, preset: str | Preset, severity: Real) -> Callable[[Images, Draws], Images]:
         """Return the function that corrupts an image at a severity; see `parameters_at`.
+
+        It corrupts a batch as well where `takes_batches` says so.
 
         The user's code is called with a copy; if it fails or returns something else than such an
         image, a `RunError` is raised.

@@ -2,7 +2,7 @@
 
 HSV is computed in double precision with the order of operations of scikit-image, since the fraction
 dropped at the end can show the last bit. The water of spatter is the published chain of OpenCV
-calls on 8-bit images.
+calls on 8-bit images. Functions take one image or a batch, but for `spatter`.
 """
 
 from typing import no_type_check
@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from augmix.corruptions.blur import gaussian_filter, motion_trail, sum_of_zooms
-from augmix.corruptions.registry import Draws, Image, Real
-from augmix.jit import outer
+from augmix.corruptions.blur import as_batch, gaussian_filter, motion_trail, sum_of_zooms
+from augmix.corruptions.registry import Draws, Image, Images, Real
+from augmix.jit import inner, outer
 
 LUMA = np.array([0.299, 0.587, 0.114])
 _WATER = np.array([175, 238, 238]) / 255.0
@@ -22,7 +22,7 @@ _EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def snow(
-    image: Image,
+    image: Images,
     mean: Real,
     std: Real,
     zoom: Real,
@@ -32,7 +32,7 @@ def snow(
     blend: Real,
     *,
     generator: Draws,
-) -> Image:
+) -> Images:
     """Whiten the image and add falling flakes.
 
     Args:
@@ -45,23 +45,23 @@ def snow(
         blend: Weight of the image that is not whitened.
         generator: Draws the field, then the direction of the fall.
     """
-    flakes = draw_flakes(image.shape[:2], mean, std, zoom, threshold, generator)
-    angle = float(generator.uniform(-135, -45, ()))
-    flakes = motion_trail(flakes, radius, trail_std, angle)[:, :, 0]
-    return _add_snow(image, flakes, np.float32(blend), np.float32(1 - blend))
+    flakes = draw_flakes(image.shape[:-1], mean, std, zoom, threshold, generator)
+    angles = generator.uniform(-135, -45, image.shape[:-3])
+    flakes = as_batch(motion_trail(flakes, radius, trail_std, angles))
+    weights = np.float32(blend), np.float32(1 - blend)
+    return _add_snow(as_batch(image), flakes, *weights).reshape(image.shape)
 
 
 def draw_flakes(
-    size: tuple[int, int], mean: Real, std: Real, zoom: Real, threshold: Real, generator: Draws
-) -> UInt8[np.ndarray, "height width 1"]:
-    """Draw the flakes of `snow`, before they fall."""
+    size: tuple[int, ...], mean: Real, std: Real, zoom: Real, threshold: Real, generator: Draws
+) -> UInt8[np.ndarray, "*batch height width 1"]:
+    """Draw the flakes of `snow`, before they fall; the size may begin with that of a batch."""
     field = mean + std * generator.standard_normal(size)
-    field = sum_of_zooms(field[:, :, None], (float(zoom),))
-    field[field < threshold] = 0
-    return (np.clip(field, 0, 1) * 255).astype(np.uint8)
+    field = sum_of_zooms(field[..., None], (float(zoom),))
+    return _to_flakes(field.ravel(), float(threshold)).reshape(field.shape)
 
 
-def fog(image: Image, amount: Real, decay: Real, *, generator: Draws) -> Image:
+def fog(image: Images, amount: Real, decay: Real, *, generator: Draws) -> Images:
     """Add a plasma cloud and scale the image back to its old maximum.
 
     Args:
@@ -70,10 +70,11 @@ def fog(image: Image, amount: Real, decay: Real, *, generator: Draws) -> Image:
         generator: Draws the cloud; its size is the next power of two not below the larger of
             height and width.
     """
-    height, width = image.shape[:2]
+    *axes, height, width, _ = image.shape
     size = max(2, 1 << (max(height, width) - 1).bit_length())
-    cloud = plasma_fractal(size, decay, generator=generator)
-    return _add_fog(image, cloud, float(amount))
+    uniforms = generator.uniform(0, 1, (*axes, size * size - 1)).reshape(-1, size * size - 1)
+    shape = size, float(decay)
+    return _add_fog(as_batch(image), uniforms, *shape, float(amount)).reshape(image.shape)
 
 
 def plasma_fractal(size: int, decay: Real, *, generator: Draws) -> Float64[np.ndarray, "size size"]:
@@ -84,24 +85,43 @@ def plasma_fractal(size: int, decay: Real, *, generator: Draws) -> Float64[np.nd
     return _plasma(size, float(decay), generator.uniform(0, 1, (size * size - 1,)))
 
 
-def brightness(image: Image, shift: Real, *, generator: Draws) -> Image:
+def brightness(image: Images, shift: Real, *, generator: Draws) -> Images:
     """Add ``shift``, a fraction of white, to the value V of HSV; a grey image is its own V."""
-    return _change_hsv(image, 1.0, 0.0, float(shift))
+    return _change_hsv(as_batch(image), 1.0, 0.0, float(shift)).reshape(image.shape)
 
 
-def saturate(image: Image, factor: Real, shift: Real, *, generator: Draws) -> Image:
+def saturate(image: Images, factor: Real, shift: Real, *, generator: Draws) -> Images:
     """Set the saturation S of HSV to ``S * factor + shift``; a grey image, without S, is copied."""
-    if image.shape[2] == 1:
+    if image.shape[-1] == 1:
         return image.copy()
-    return _change_hsv(image, float(factor), float(shift), 0.0)
+    return _change_hsv(as_batch(image), float(factor), float(shift), 0.0).reshape(image.shape)
 
 
 @outer
 @no_type_check
-def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
+def _to_flakes(field, threshold):
+    result = np.empty(field.size, np.uint8)
+    for i in range(field.size):
+        value = field[i] if field[i] >= threshold else 0.0
+        result[i] = np.uint8(min(max(value, 0.0), 1.0) * 255)
+    return result
+
+
+@outer
+@no_type_check
+def _change_hsv(images, saturation_factor, saturation_shift, value_shift):
+    result = np.empty_like(images)
+    factors = saturation_factor, saturation_shift, value_shift
+    for index in range(len(images)):
+        _change_hsv_one(images[index], *factors, result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _change_hsv_one(image, saturation_factor, saturation_shift, value_shift, result):
     """Set S to S * factor + shift and V to V + shift, both clipped to [0, 1]."""
     height, width, channels = image.shape
-    result = np.empty_like(image)
     last = channels - 1  # a grey image uses its channel for all three
     for y in range(height):
         for x in range(width):
@@ -144,16 +164,24 @@ def _change_hsv(image, saturation_factor, saturation_shift, value_shift):
             if channels == 3:
                 result[y, x, 1] = np.uint8(min(max(g, 0.0), 1.0) * 255)
                 result[y, x, 2] = np.uint8(min(max(b, 0.0), 1.0) * 255)
-    return result
 
 
 @outer
 @no_type_check
-def _add_snow(image, flakes, blend, rest):
+def _add_snow(images, flakes, blend, rest):
+    result = np.empty_like(images)
+    for index in range(len(images)):
+        _add_snow_one(images[index], flakes[index, :, :, 0], blend, rest, result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _add_snow_one(image, flakes, blend, rest, result):
     """Single precision up to the flakes, which are added in double precision."""
     height, width, channels = image.shape
     length = width * channels
-    result = np.empty((height, length), np.uint8)
+    levels = result.reshape(height, length)
     unit = (np.arange(256) / 255.0).astype(np.float32)
     values = np.empty(length, np.float32)
     white = np.empty(length, np.float32)
@@ -172,32 +200,39 @@ def _add_snow(image, flakes, blend, rest):
                 white[at] = grey
                 fall[at] = flakes[y, x]
                 turned[at] = flakes[height - 1 - y, width - 1 - x]
-        target = result[y]
+        target = levels[y]
         for x in range(length):
             bright = max(values[x], white[x] * np.float32(1.5) + np.float32(0.5))
             value = blend * values[x] + rest * bright + fall[x] / 255.0 + turned[x] / 255.0
             target[x] = np.uint8(min(max(value, 0.0), 1.0) * 255)
-    return result.reshape(image.shape)
 
 
 @outer
 @no_type_check
-def _add_fog(image, cloud, amount):
+def _add_fog(images, uniforms, size, decay, amount):
+    result = np.empty_like(images)
+    for index in range(len(images)):
+        cloud = _plasma(size, decay, uniforms[index])
+        _add_fog_one(images[index], cloud, amount, result[index])
+    return result
+
+
+@inner
+@no_type_check
+def _add_fog_one(image, cloud, amount, result):
     height, width, channels = image.shape
     length = width * channels
     brightest = image.max() / 255.0
-    values = image.reshape(height, length)
-    result = np.empty((height, length), np.uint8)
+    values, levels = image.reshape(height, length), result.reshape(height, length)
     clouds = np.empty(length)
     for y in range(height):
         for x in range(width):
             for channel in range(channels):
                 clouds[x * channels + channel] = cloud[y, x]
-        row, target = values[y], result[y]
+        row, target = values[y], levels[y]
         for x in range(length):
             value = (row[x] / 255.0 + amount * clouds[x]) * brightest / (brightest + amount)
             target[x] = np.uint8(min(max(value, 0.0), 1.0) * 255)
-    return result.reshape(image.shape)
 
 
 @outer

@@ -10,6 +10,7 @@ from augmix.methods.registry import (
     Objective,
     OptionalConsistency,
     check_loss_options,
+    count_base_views,
     layers_of,
     register_method,
 )
@@ -17,15 +18,15 @@ from augmix.methods.registry import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recombining(OptionalConsistency):
-    """One view, or in the forms of pairs that view and its paired form; cross-entropy of both."""
+    """One view, or two where a layer takes one, as a form of pairs does; cross-entropy of both."""
 
     @property
     def num_views(self) -> int:
         """Views the policy draws of every image."""
         if self.jsd_weight:
             return self.jsd_views
-        forms = [getattr(layer, "form", "") for layer in layers_of(self.policy)]
-        return 2 if any("p" in form for form in forms) else 1
+        takes_view = any(count_base_views(layer, 2) < 2 for layer in layers_of(self.policy))
+        return 2 if takes_view else 1
 
     @property
     def objective(self) -> Objective:

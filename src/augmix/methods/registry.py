@@ -284,6 +284,12 @@ def fit_policy(policy: Any, images: TrainingImages) -> Any:
     return replace(policy, **changes)  # pyright: ignore[reportArgumentType]
 
 
+def count_base_views(layer: Policy, num_views: int) -> int:
+    """How many views of a layer show its base: what it declares (see `policies.Policy`), or all."""
+    declared: Any = getattr(layer, "num_base_views", None)
+    return num_views if declared is None else declared(num_views)
+
+
 def check_views(method: Method) -> None:
     """Refuse (ValueError) layers that leave too few views to the policies below them.
 
@@ -293,8 +299,7 @@ def check_views(method: Method) -> None:
     layers, num_views = list(layers_of(method.policy)), method.num_views
     for position, layer in enumerate(layers[:-1], start=1):
         below = layers[position:]
-        declared: Any = getattr(layer, "num_base_views", None)
-        num_left = num_views if declared is None else declared(num_views)
+        num_left = count_base_views(layer, num_views)
         if not 0 <= num_left <= num_views:
             raise ValueError(
                 f"num_base_views({num_views}) of {_policy_name(layer)} must be in 0..{num_views}, "
