@@ -3,7 +3,8 @@
 The affine step of the elastic transform is the fixed-point arithmetic of OpenCV up to version 4,
 with which the published sets were made: source coordinates are rounded to 1/32 pixel. OpenCV 5 does
 not round them and gives images that differ by up to 6 grey levels, so the step is written out here.
-Pixelation and JPEG are the arithmetic of Pillow, byte by byte. Functions take one image or a batch.
+Pixelation and JPEG are the arithmetic of Pillow, byte by byte; of an image that is not square, that
+of Pillow up to version 12, which shrinks columns before rows. Functions take one image or a batch.
 """
 
 import io
@@ -68,13 +69,14 @@ def _box_weights(old: int, new: int) -> Int32[np.ndarray, "new weight"]:
     bits. Those after the end of a box are 0.
     """
     scale = old / new
-    radius = 0.5 * max(scale, 1.0)
+    width = max(scale, 1.0)
+    radius, inverse = 0.5 * width, 1.0 / width  # Pillow multiplies, which decides at edges of boxes
     rows = []
     for index in range(new):
         centre = (index + 0.5) * scale
         first = max(int(centre - radius + 0.5), 0)
         last = min(int(centre + radius + 0.5), old)
-        places = ((k - centre + 0.5) / max(scale, 1.0) for k in range(first, last))
+        places = ((k - centre + 0.5) * inverse for k in range(first, last))
         inside = [-0.5 < place <= 0.5 for place in places]
         total = float(sum(inside)) or 1.0
         rows.append([first, *(int(0.5 + each / total * 2**_BITS) for each in inside)])

@@ -96,6 +96,11 @@ def _compress(images, luma, chroma):
             _quantise(plane, chroma, blocks, turned)
         for y in range(height):
             near = y // 2
+            if wide <= 2:  # libjpeg repeats so few columns, and does not interpolate rows either
+                cb_line[::2] = cb_line[1::2] = cb[near, :wide]
+                cr_line[::2] = cr_line[1::2] = cr[near, :wide]
+                _to_rgb(y_plane[y], cb_line, cr_line, target[y])
+                continue
             far = min(max(near + (1 if y % 2 else -1), 0), half - 1)
             _double(cb[near], cb[far], sums, cb_line)
             _double(cr[near], cr[far], sums, cr_line)
