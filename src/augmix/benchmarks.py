@@ -36,6 +36,7 @@ from augmix.corruptions import registry
 from augmix.corruptions.corrupt import corrupt
 from augmix.files import write_npz
 from augmix.methods import METHODS, TrainingImages, build_method
+from augmix.progress import Note, OnProgress, ignore
 from augmix.rng import Stream
 from augmix.training.config import TrainConfig, build_config, update_config
 from augmix.training.forecast import StepTime, open_parts, time_steps
@@ -47,6 +48,7 @@ SEVERITIES = {32: (3,), 224: (1, 3)}  # image size in pixels -> severities measu
 _NUM_VIEWS = 2
 _PIXELS = 2**18  # of all images of a batch, which has 24 to 256 images
 _MIN_EXECUTOR_TURNS = 5
+_MAX_DEFINITION_S = 0.5  # of the `pillow` executor for a batch
 _EXACT = (CropFlip, Chains)  # stages whose every bit is the same on all devices
 _MAX_STRETCH_S = 0.5  # a second core needs a while to wake up
 PEERS = ("imagecorruptions-imaug", "imagecorruptions")  # distributions, the preferred one first
@@ -123,6 +125,7 @@ def measure_executors(
     *,
     device: str | None = None,
     methods: Sequence[str] = ("augmix",),
+    on_progress: OnProgress = ignore,
 ) -> list[Record]:
     """Measure views per second of each executor, planning included.
 
@@ -136,6 +139,7 @@ def measure_executors(
             there is one, None leaves this executor out.
         methods: Whose policies draw the plans, with their defaults; ``all`` is every method. AugMix
             is measured at the severities of its size, the others at their own.
+        on_progress: Called with a `Note` before each method is measured.
 
     Returns:
         For each size, method, severity and executor: ``size`` in pixels, ``method``, ``severity``,
@@ -153,8 +157,10 @@ def measure_executors(
     """
     _check_counts(sizes, num_threads)
     names = _policy_names() if "all" in methods else methods
+    cases = list(itertools.product(sizes, names))
     records = []
-    for size, name in itertools.product(sizes, names):
+    for number, (size, name) in enumerate(cases, 1):
+        on_progress(Note(text=f"{size} px, {name} ({number} of {len(cases)})"))
         fitted = build_method(name).fit(TrainingImages(size=(size, size)))
         for severity in SEVERITIES.get(size, (3,)) if name == "augmix" else (None,):
             policy = AugMix(severity=severity) if severity else fitted.policy
@@ -209,7 +215,7 @@ def _measure_case(
     size: int, policy: Policy, num_threads: Sequence[int], seconds: float, device: str | None
 ) -> list[Record]:
     """The records of one size and policy."""
-    count = min(max(_PIXELS // size**2, 24), 256)
+    count = _count_images(size, policy)
     images = smooth_images(count, size)
     contenders = [
         _Contender(executor="pillow", render=partial(augment.render, images, executor="pillow"))
@@ -251,6 +257,15 @@ def _measure_case(
         }
         for index, (contender, total_s) in enumerate(zip(contenders, totals_s, strict=True))
     ]
+
+
+def _count_images(size: int, policy: Policy) -> int:
+    """Images of a batch: as many as training takes, fewer where the definition is slow."""
+    count, few = min(max(_PIXELS // size**2, 24), 256), 4
+    images, plan = smooth_images(few, size), draw_plan(policy, few, size, 0)
+    augment.render(images, plan, executor="pillow")  # draws pictures and tables once
+    _, render_s = timed(partial(augment.render, images, plan, executor="pillow"))
+    return max(few, min(count, int(_MAX_DEFINITION_S * few / render_s)))
 
 
 def _is_equal(views: np.ndarray, expected: np.ndarray, *, is_close: bool) -> bool:

@@ -653,13 +653,15 @@ def _bench(words: Sequence[str]) -> None:
     from augmix import benchmarks
 
     if flags.what in ("executors", "all"):
-        rows = benchmarks.measure_executors(
-            config.sizes,
-            config.num_threads,
-            config.seconds,
-            device=config.device,
-            methods=config.methods,
-        )
+        with show_progress() as progress:
+            rows = benchmarks.measure_executors(
+                config.sizes,
+                config.num_threads,
+                config.seconds,
+                device=config.device,
+                methods=config.methods,
+                on_progress=progress,
+            )
         print_table(rows)
         say("\n".join(benchmarks.recommend_executors(rows)))
     if flags.what in ("corruptions", "all"):
