@@ -73,9 +73,9 @@ def main() -> None:
 def measure_row(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the forecast of a run on random images."""
     from augmix.devices import keep_freed_memory
-    from augmix.training.config import build_config
     from augmix.training.forecast import forecast
     from augmix.training.run import prepared
+    from augmix.training.settings import build_config
 
     keep_freed_memory()
     size = settings.pop("size")

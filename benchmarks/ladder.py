@@ -46,9 +46,10 @@ from augmix.evaluation.loop import evaluate
 from augmix.evaluation.models import run_measurement
 from augmix.models.weights import build_model, load_model
 from augmix.paper.field import RunCost, equal_epochs
-from augmix.training.config import TrainConfig, build_config
+from augmix.training.config import TrainConfig
 from augmix.training.logging import count_cost
 from augmix.training.run import open_training, train
+from augmix.training.settings import build_config
 
 Settings = Mapping[str, Any]
 OTHERS = tuple(name for name in IMAGENET_BAR if name not in CIFAR_BAR)  # C-bar's complement

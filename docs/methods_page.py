@@ -43,9 +43,9 @@ from augmix.models.layers import BlurPool
 from augmix.models.weights import build_model, load_model
 from augmix.paper.field import literature
 from augmix.rng import Stream
-from augmix.training.config import build_config
 from augmix.training.logging import count_cost
 from augmix.training.run import train
+from augmix.training.settings import build_config
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "methods"

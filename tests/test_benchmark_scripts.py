@@ -15,7 +15,7 @@ from PIL import Image
 
 from augmix import benchmarks, devices, files
 from augmix.results import load_results
-from augmix.training.config import build_config
+from augmix.training.settings import build_config
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 TOY_ROW = {"size": 16, "model": "small", "batch_size": 4, "method": "augmix", "device": "cpu"}

@@ -28,7 +28,7 @@ from augmix.results import (
     WEIGHTS_FILE,
     load_results,
 )
-from augmix.training.config import flatten
+from augmix.training.settings import flatten
 
 TOY = ["--source", "digits", "--model", "small", "--epochs", "1", "--max-train-images", "60"]
 

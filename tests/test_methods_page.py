@@ -11,7 +11,7 @@ import pytest
 
 from augmix.flags import parse_training
 from augmix.methods import METHODS, build_method
-from augmix.training.config import general_settings, method_settings
+from augmix.training.settings import general_settings, method_settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 FOLDER = DOCS / "methods"

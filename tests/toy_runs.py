@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from augmix.training.config import TrainConfig, build_config
+from augmix.training.config import TrainConfig
+from augmix.training.settings import build_config
 
 STEPS_PER_EPOCH = 3
 RICH: dict[str, Any] = {  # a run that keeps all that a run can keep

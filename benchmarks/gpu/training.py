@@ -22,9 +22,10 @@ from augmix.devices import peak_memory_mib
 from augmix.methods import Method, TrainingImages
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
-from augmix.training.config import TrainConfig, build_config, flatten, update_config
+from augmix.training.config import TrainConfig
 from augmix.training.loop import Prepared, train_model
 from augmix.training.pipeline import open_order, open_pipeline, prepare
+from augmix.training.settings import build_config, flatten, update_config
 from augmix.training.step import open_learner
 
 _WARM_UP_EPOCHS = 1

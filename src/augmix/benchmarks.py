@@ -38,9 +38,10 @@ from augmix.files import write_npz
 from augmix.methods import METHODS, TrainingImages, build_method
 from augmix.progress import Note, OnProgress, ignore
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig, build_config, update_config
+from augmix.training.config import TrainConfig
 from augmix.training.forecast import StepTime, open_parts, time_steps
 from augmix.training.run import prepared
+from augmix.training.settings import build_config, update_config
 
 Record = dict[str, Any]
 

@@ -504,7 +504,8 @@ class PreviewConfig:
 
 @command("preview")
 def _preview(words: Sequence[str]) -> None:
-    from augmix.training.config import DataConfig, build_config
+    from augmix.training.config import DataConfig
+    from augmix.training.settings import build_config
 
     words = [
         "--operations" if word == "--ops" and following.startswith("-") else word

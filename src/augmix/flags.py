@@ -328,7 +328,7 @@ def method_group(
         ValueError: If they do.
     """
     from augmix.methods import build_method
-    from augmix.training.config import check_setting, method_settings
+    from augmix.training.settings import check_setting, method_settings
 
     own = method_settings(build_method(method))
     known = [*own, *others, *_ALIASES, "method", "help"]
@@ -363,8 +363,8 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
     Raises:
         ValueError: If a flag belongs to another method, or a value is wrong.
     """
-    from augmix.training.config import build_config, general_settings
     from augmix.training.recipes import RECIPES, find_recipe
+    from augmix.training.settings import build_config, general_settings
 
     general = general_settings()
     refuse_meant(words, general)
@@ -392,7 +392,7 @@ def parse_training(words: Sequence[str]) -> tuple["TrainConfig", bool]:
 
 def _spell_training(words: Sequence[str]) -> list[str]:
     """Write flags such as ``--no-pretrained`` of ``augmix train`` as ``--pretrained no``."""
-    from augmix.training.config import general_settings
+    from augmix.training.settings import general_settings
 
     hints = {name: found.hint for name, found in general_settings().items()}
     return spell_choices(words, [name for name, hint in hints.items() if hint == bool | None])

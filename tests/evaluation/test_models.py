@@ -26,8 +26,8 @@ from augmix.models.weights import build_model, load_model, save_model
 from augmix.per_image import load_images, load_predictions, load_sequence_predictions
 from augmix.progress import Note
 from augmix.results import Results, load_results
-from augmix.training.config import flatten, update_config
 from augmix.training.run import open_split, train
+from augmix.training.settings import flatten, update_config
 
 MODULE = """
 import torch

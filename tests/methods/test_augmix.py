@@ -20,7 +20,7 @@ from augmix.models.depth import find_stages
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model
 from augmix.rng import Stream
-from augmix.training.config import build_config
+from augmix.training.settings import build_config
 
 NUM_STEPS, STEP = 5, 0.1
 

@@ -19,7 +19,8 @@ from augmix.models.batch_norm import (
     split_batch_norm,
 )
 from augmix.models.weights import build_model, load_model, save_model
-from augmix.training.config import OptimisationConfig, build_config
+from augmix.training.config import OptimisationConfig
+from augmix.training.settings import build_config
 from augmix.training.step import open_learner
 
 

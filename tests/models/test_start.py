@@ -14,8 +14,8 @@ from augmix.models import start as start_module
 from augmix.models.start import build_start, check_outputs, find_start, network_name, start_from
 from augmix.models.weights import build_model, check_reload, load_model, save_model
 from augmix.progress import StepFinished
-from augmix.training.config import build_config
 from augmix.training.run import settle, train
+from augmix.training.settings import build_config
 
 CODE = """
 import threading

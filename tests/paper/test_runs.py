@@ -16,7 +16,7 @@ from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.files import hold_folder
 from augmix.paper.runs import TASK_FILE, Task, run_tasks
 from augmix.progress import Event, StepFinished, TaskFinished, TaskStarted
-from augmix.training.config import update_config
+from augmix.training.settings import update_config
 
 
 def make_tasks(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> list[Task]:

@@ -17,15 +17,17 @@ from augmix.training.config import (
     OptimisationConfig,
     RunConfig,
     TrainConfig,
+    learning_rate,
+)
+from augmix.training.recipes import RECIPES
+from augmix.training.run import open_training
+from augmix.training.settings import (
     build_config,
     config_settings,
     find_owners,
     flatten,
-    learning_rate,
     update_config,
 )
-from augmix.training.recipes import RECIPES
-from augmix.training.run import open_training
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from augmix.progress import (
     StepFinished,
     StepsLogged,
 )
-from augmix.training.config import build_config, update_config
 from augmix.training.run import train
+from augmix.training.settings import build_config, update_config
 
 # What is called of wandb 0.22: init, Run.id, Run.log, Run.finish; everything goes into a file.
 WANDB = """

@@ -17,8 +17,8 @@ from augmix.errors import RunError
 from augmix.paper.runs import Task
 from augmix.progress import Event, OnProgress, StepFinished, StepsLogged, TrainingStarted
 from augmix.training import logging
-from augmix.training.config import update_config
 from augmix.training.run import train
+from augmix.training.settings import update_config
 
 Curves = dict[str, list[tuple[int, float]]]
 

@@ -19,8 +19,9 @@ from augmix.models import cifar
 from augmix.models.weights import load_model
 from augmix.progress import Event, Note, OnProgress, StepFinished, TrainingFinished
 from augmix.training import checkpoint, pipeline
-from augmix.training.config import OptimisationConfig, update_config
+from augmix.training.config import OptimisationConfig
 from augmix.training.run import train
+from augmix.training.settings import update_config
 from augmix.training.step import Learner
 
 

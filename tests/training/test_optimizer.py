@@ -17,9 +17,10 @@ from augmix.methods.losses import CrossEntropy, balanced_weights, jsd_loss, weig
 from augmix.models.layers import Classifier
 from augmix.models.weights import build_model, load_model
 from augmix.progress import Note, StepFinished
-from augmix.training.config import OptimisationConfig, build_config
+from augmix.training.config import OptimisationConfig
 from augmix.training.forecast import forecast_run
 from augmix.training.run import train
+from augmix.training.settings import build_config
 from augmix.training.step import Learner, open_learner
 
 CPU = torch.device("cpu")

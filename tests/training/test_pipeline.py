@@ -11,9 +11,10 @@ from toy_runs import read_weights, toy_config
 
 from augmix.methods import TrainingImages
 from augmix.training import pipeline
-from augmix.training.config import TrainConfig, update_config
+from augmix.training.config import TrainConfig
 from augmix.training.pipeline import CpuPipeline, DevicePipeline, open_order, open_pipeline
 from augmix.training.run import open_split, train
+from augmix.training.settings import update_config
 
 CPU = torch.device("cpu")
 

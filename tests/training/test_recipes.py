@@ -21,10 +21,10 @@ from augmix.models.weights import build_model, load_model
 from augmix.progress import Note, StepFinished
 from augmix.rng import Stream
 from augmix.training import recipes
-from augmix.training.config import build_config
 from augmix.training.forecast import forecast_run
 from augmix.training.recipes import RECIPES
 from augmix.training.run import settle, train
+from augmix.training.settings import build_config
 from augmix.training.step import decay_of
 
 

@@ -17,8 +17,8 @@ from augmix.paper.config import DemoConfig
 from augmix.paper.demo import demo, demo_run
 from augmix.progress import Event, OnProgress, PhaseStarted, TrainingStarted
 from augmix.results import load_results
-from augmix.training.config import update_config
 from augmix.training.run import open_split, train
+from augmix.training.settings import update_config
 
 TOY_DEMO: dict[str, Any] = {"epochs": 1, "max_train_images": 40, "max_images": 10}
 

@@ -12,8 +12,8 @@ from augmix.methods.attacks import Attack, resists
 from augmix.methods.registry import METHODS
 from augmix.models.weights import load_model
 from augmix.rng import Stream
-from augmix.training.config import build_config
 from augmix.training.run import train
+from augmix.training.settings import build_config
 
 QUICK = ("mixup",)
 SIDE = 16

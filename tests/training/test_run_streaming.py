@@ -17,9 +17,10 @@ from augmix.errors import RunError
 from augmix.methods import TrainingImages
 from augmix.progress import Event, OnProgress, StepFinished
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig, build_config, update_config
+from augmix.training.config import TrainConfig
 from augmix.training.pipeline import open_pipeline
 from augmix.training.run import open_split, train
+from augmix.training.settings import build_config, update_config
 
 SYNSETS = ("n01440764", "n01751748")
 

@@ -30,9 +30,10 @@ from augmix.progress import (
     TrainingFinished,
 )
 from augmix.training import loop, validation
-from augmix.training.config import TrainConfig, build_config, update_config
+from augmix.training.config import TrainConfig
 from augmix.training.optimizer import BATCH_NORMS
 from augmix.training.run import open_training, train
+from augmix.training.settings import build_config, update_config
 from augmix.training.validation import match_validation, plan_validation
 
 

@@ -8,8 +8,9 @@ from augmix.evaluation.models import run_measurement
 from augmix.paper.config import DemoConfig
 from augmix.progress import OnProgress, PhaseStarted, ignore
 from augmix.report import summarise, write_report
-from augmix.training.config import TrainConfig, build_config
+from augmix.training.config import TrainConfig
 from augmix.training.run import train
+from augmix.training.settings import build_config
 
 SUMMARY_FILE = "summary.json"
 _SUMMARY = ("clean_error", "corruption_error", "rms_calibration_error")

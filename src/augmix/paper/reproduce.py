@@ -57,7 +57,7 @@ from augmix.pictures import render_operations, save_picture, write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream
-from augmix.training.config import build_config
+from augmix.training.settings import build_config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,8 +25,9 @@ from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.progress import Event, OnProgress, TaskFinished, TaskStarted, ignore
-from augmix.training.config import TrainConfig, flatten
+from augmix.training.config import TrainConfig
 from augmix.training.run import train
+from augmix.training.settings import flatten
 
 TASK_FILE = "task.json"
 _LOCKS = "locks"  # beside the run folders: training and measuring lock those themselves

@@ -18,7 +18,7 @@ from augmix.data.inventory import describe_images
 from augmix.devices import peak_memory_mib
 from augmix.progress import Note, OnProgress, format_duration, ignore
 from augmix.training import checkpoint
-from augmix.training.config import TrainConfig, update_config
+from augmix.training.config import TrainConfig
 from augmix.training.logging import count_cost
 from augmix.training.loop import (
     Prepared,
@@ -29,6 +29,7 @@ from augmix.training.loop import (
 from augmix.training.optimizer import describe_training
 from augmix.training.pipeline import Pipeline, open_order, open_pipeline
 from augmix.training.run import backend, prepared, settle
+from augmix.training.settings import update_config
 from augmix.training.step import Learner
 
 _WARM_UP_STEPS = 3  # of a forecast: compile, tune and fill caches

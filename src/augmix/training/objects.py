@@ -24,7 +24,8 @@ from augmix.models.wrapper import OpenedModel
 from augmix.progress import OnProgress
 from augmix.results import Results
 from augmix.training import run as runs
-from augmix.training.config import TrainConfig, build_config, update_config
+from augmix.training.config import TrainConfig
+from augmix.training.settings import build_config, update_config
 
 GIVEN = "python"  # kind of images that were given as an object
 

@@ -32,12 +32,13 @@ from augmix.models.start import Start, build_start, check_outputs, find_start
 from augmix.models.wrapper import hash_weights
 from augmix.progress import Note, OnProgress, PhaseStarted, ignore, tell
 from augmix.rng import Stream
-from augmix.training.config import TrainConfig, flatten, update_config
+from augmix.training.config import TrainConfig
 from augmix.training.logging import logging_to
 from augmix.training.loop import (
     Prepared,
     train_model,
 )
+from augmix.training.settings import flatten, update_config
 from augmix.training.validation import match_validation, open_validation
 
 # Paths and speed, which change no bit of the result. The device and torch's threads do: the values

@@ -29,7 +29,8 @@ from augmix.errors import RunError
 from augmix.methods import Method
 from augmix.models.wrapper import evaluating
 from augmix.rng import Purpose, Stream
-from augmix.training.config import Select, TrainConfig, update_config
+from augmix.training.config import Select, TrainConfig
+from augmix.training.settings import update_config
 
 _PLAN_PART = 4  # of Purpose.SPLIT
 _FRACTION = 0.085  # of the forward passes of an epoch; the clock allows a tenth of its time
