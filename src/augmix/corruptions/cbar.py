@@ -23,7 +23,6 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float64
 
-from augmix.corruptions.blur import gaussian_filter
 from augmix.corruptions.noise import integers
 from augmix.corruptions.registry import Image, ImageDraws, Real
 from augmix.jit import inner, outer
@@ -36,7 +35,6 @@ _PI_HIGH, _PI_MIDDLE, _PI_LOW = (
     3.1786509424591713469e-08,
     1.2246467864107e-16,
 )
-_ETA = 4.0  # refractive index
 _OCTAVES = (1, 2, 4, 8, 16)  # of Perlin noise
 _LATTICE = 256  # gradients of Perlin noise
 
@@ -48,7 +46,7 @@ def blue_noise_sample(image: Image, amount: Real, *, generator: ImageDraws) -> I
         amount: The threshold is 0.3 of it minus 2.5.
     """
     noise = _spectral_noise(image.shape[:2], 1, _second(generator), is_blue=True)
-    return image * (noise > _scaled(amount, 3) - 2.5)
+    return image * (noise > scaled(amount, 3) - 2.5)
 
 
 def brownish_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
@@ -59,7 +57,7 @@ def brownish_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Imag
     """
     height, width, channels = image.shape
     noise = _spectral_noise((height, width), channels, _second(generator), is_blue=False)
-    return _add(image, noise, _scaled(amount, 64))
+    return _add(image, noise, scaled(amount, 64))
 
 
 def perlin_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
@@ -72,7 +70,7 @@ def perlin_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     corners = integers(second, 0, 2 * _LATTICE, (_LATTICE, 2)).astype(np.int64)
     swaps = integers(second, 0, _LATTICE, (_LATTICE,)).astype(np.int64)
     scale = 32 * min(image.shape[:2]) / 224
-    return _blend_turbulence(image, corners, swaps, scale, _scaled(amount, 0.5))
+    return _blend_turbulence(image, corners, swaps, scale, scaled(amount, 0.5))
 
 
 def plasma_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
@@ -85,7 +83,7 @@ def plasma_noise(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     num_rounds = int(integers(generator, 4, 7))
     sharpness = generator.uniform(0.5, 1)
     scale = generator.uniform(0.075, 0.2) * min(image.shape[:2])
-    return _blend_plasma(image, time, num_rounds, sharpness, scale, _scaled(amount, 64))
+    return _blend_plasma(image, time, num_rounds, sharpness, scale, scaled(amount, 64))
 
 
 def single_frequency_greyscale(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
@@ -98,7 +96,7 @@ def single_frequency_greyscale(image: Image, amount: Real, *, generator: ImageDr
     low = generator.uniform(-abs(high), abs(high))
     right, down = np.array([high, low])[generator.permutation(2)]
     phase = generator.uniform(0, 2 * np.pi)
-    return _add_wave(image, right, down, phase, _scaled(amount, 196))
+    return _add_wave(image, right, down, phase, scaled(amount, 196))
 
 
 def cocentric_sine_waves(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
@@ -112,7 +110,7 @@ def cocentric_sine_waves(image: Image, amount: Real, *, generator: ImageDraws) -
     num_waves = generator.uniform(0, 10)
     wave_height = generator.uniform(0, min(height, width) / 10)
     ring_width = generator.uniform(0, min(height, width) / 10)
-    intensity = _scaled(amount, 128)
+    intensity = scaled(amount, 128)
     return _add_rings(image, right, down, num_waves, wave_height, ring_width, intensity)
 
 
@@ -127,7 +125,7 @@ def checkerboard_cutout(image: Image, amount: Real, *, generator: ImageDraws) ->
     scale = max(generator.uniform(0.1, 0.25) * size, 1.0)
     second = _second(generator)
     num_squares = int(4 * max(image.shape[:2]) // scale)
-    grid = second.uniform(0, 1, (num_squares, num_squares)) < _scaled(amount, 1)
+    grid = second.uniform(0, 1, (num_squares, num_squares)) < scaled(amount, 1)
     return _cut_squares(image, math.cos(angle), math.sin(angle), scale, grid)
 
 
@@ -141,7 +139,7 @@ def lines(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
     size = min(height, width)
     angle = generator.uniform(0, 2 * np.pi)
     variation = generator.uniform(0.1, 1)
-    drawn = _second(generator).uniform(0, 1, (int(_scaled(amount, 1) * size), 3))
+    drawn = _second(generator).uniform(0, 1, (int(scaled(amount, 1) * size), 3))
     turned = angle + 2 * np.pi * variation * (drawn[:, 2] - 0.5)
     middle = drawn[:, :2] * (height, width)
     half = np.stack([np.cos(turned) * size, np.sin(turned) * size], axis=1)
@@ -156,7 +154,7 @@ def sparkles(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
         amount: Radius of the stars, in hundredths of the shorter edge.
     """
     height, width = image.shape[:2]
-    radius = _scaled(amount, 0.1) * min(height, width)
+    radius = scaled(amount, 0.1) * min(height, width)
     centres = generator.uniform(0, (height, width), (5, 2))
     second = _second(generator)
     num_rays = integers(generator, 50, 200, (5,)).astype(np.int64)
@@ -176,34 +174,12 @@ def inverse_sparkles(image: Image, amount: Real, *, generator: ImageDraws) -> Im
     second = _second(generator)
     num_rays = int(integers(generator, 50, 200))
     lengths = radius + 0.25 * radius * second.standard_normal(num_rays)
-    exponent = (100 - (100 - _scaled(amount, 65))) / 50
+    exponent = (100 - (100 - scaled(amount, 65))) / 50
     return _fade_outside(image, centre[0], centre[1], lengths, exponent)
 
 
-def caustic_refraction(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
-    """Refract and light the image by the caustics of a rippled water surface.
-
-    Args:
-        amount: Strength of lens and light; the lens is 0.05 of it times the shorter edge, in px.
-    """
-    field, lens = draw_water(image.shape[:2], amount, generator=generator)
-    return _refract(image, field, lens, _scaled(amount, 2))
-
-
-def draw_water(
-    size: tuple[int, int], amount: Real, *, generator: ImageDraws
-) -> tuple[Float64[np.ndarray, "height width"], float]:
-    """Draw the light of `caustic_refraction`, which is its surface too, and the lens, in pixels."""
-    shorter = min(size)
-    time = generator.uniform(0.5, 2)
-    extent = generator.uniform(0.75, 1.25) * shorter
-    field = _caustics(size[0], size[1], time, extent)
-    field = gaussian_filter(field[:, :, None], 1, border="mirror with edge")[:, :, 0]
-    return field, _scaled(amount, 0.5 * shorter)
-
-
-def _scaled(amount: Real, most: Real) -> float:
-    """The published `float_parameter`: a part of what it is at 10."""
+def scaled(amount: Real, most: Real) -> float:
+    """Return the part of a parameter's value at 10, as the published `float_parameter`."""
     return float(amount) * most / 10
 
 
@@ -249,7 +225,8 @@ def _power(height: int, width: int, is_blue: bool) -> Float64[np.ndarray, "heigh
 
 @inner
 @no_type_check
-def _sine(x):
+def sine(x):
+    """Compute the sine of an angle below 2**20 turns."""
     turns = np.floor(x * (1 / np.pi) + 0.5)
     odd = turns - 2 * np.floor(turns * 0.5)
     r = ((x - turns * _PI_HIGH) - turns * _PI_MIDDLE) - turns * _PI_LOW
@@ -262,7 +239,8 @@ def _sine(x):
 
 @inner
 @no_type_check
-def _cosine(x):
+def cosine(x):
+    """Compute the cosine of an angle below 2**20 turns."""
     turns = np.floor(x * (1 / np.pi))
     odd = turns - 2 * np.floor(turns * 0.5)
     turns += 0.5
@@ -320,8 +298,8 @@ def _spectrum(phases, middle, power):
                 row_real[half_width] = middle[channel, y]
             for x in range(width):
                 phase, strength = row_real[x], power[y, x]
-                row_real[x] = strength * _cosine(phase)
-                row_imaginary[x] = strength * _sine(phase)
+                row_real[x] = strength * cosine(phase)
+                row_imaginary[x] = strength * sine(phase)
             target = (y + half_height) % height
             real[target, half_width:] = row_real[:split]
             real[target, :half_width] = row_real[split:]
@@ -431,7 +409,7 @@ def _blend_plasma(image, time, num_rounds, sharpness, scale, intensity):
     down = np.empty(width)
     colour = np.empty((3, width))
     rest = 1 - intensity / 255
-    shift = _sine(time)
+    shift = sine(time)
     for y in range(height):
         for x in range(width):
             right[x] = x / scale
@@ -440,17 +418,17 @@ def _blend_plasma(image, time, num_rounds, sharpness, scale, intensity):
         for _ in range(num_rounds):
             turn = time / slow
             for x in range(width):
-                across = _cosine(down[x] * fine + turn) / damp
-                along = _sine(right[x] * fine + turn) / damp
+                across = cosine(down[x] * fine + turn) / damp
+                along = sine(right[x] * fine + turn) / damp
                 right[x] += across - along * 0.3
                 down[x] += along + across * 0.3
             fine *= 1.93
             slow *= 1.15
             damp *= 2.25 - sharpness
         for x in range(width):
-            colour[0, x] = _sine(right[x] - time)
-            colour[1, x] = _sine((right[x] + down[x] + shift) * 0.5)
-            colour[2, x] = _sine(down[x] + time)
+            colour[0, x] = sine(right[x] - time)
+            colour[1, x] = sine((right[x] + down[x] + shift) * 0.5)
+            colour[2, x] = sine(down[x] + time)
         for x in range(width):
             for channel in range(channels):
                 value = rest * image[y, x, channel] + intensity * colour[channel, x]
@@ -466,7 +444,7 @@ def _add_wave(image, right, down, phase, intensity):
     wave = np.empty(width)
     for y in range(height):
         for x in range(width):
-            wave[x] = intensity * _sine(x * right + y * down + phase)
+            wave[x] = intensity * sine(x * right + y * down + phase)
         for x in range(width):
             for channel in range(channels):
                 result[y, x, channel] = _level(image[y, x, channel] + wave[x])
@@ -483,7 +461,7 @@ def _add_rings(image, right, down, num_waves, wave_height, ring_width, intensity
         for x in range(width):
             across, along = x - right, y - down
             turned = _angle(across, along) * num_waves
-            distance = np.sqrt(across * across + along * along) + _sine(turned) * wave_height
+            distance = np.sqrt(across * across + along * along) + sine(turned) * wave_height
             rings = distance / ring_width
             wave[x] = intensity * (rings - np.floor(rings) - 0.5)
         for x in range(width):
@@ -615,110 +593,4 @@ def _fade_outside(image, centre_y, centre_x, lengths, exponent):
             for channel in range(channels):
                 value = 255 + fall[x] * (image[y, x, channel] - 255.0)
                 result[y, x, channel] = _level(value)
-    return result
-
-
-@outer
-@no_type_check
-def _caustics(height, width, time, extent):
-    """The light at the bottom of a pool; sums of angles are expanded into products."""
-    field = np.empty((height, width))
-    p1 = np.empty(width)
-    state = np.empty((4, width))  # sine and cosine of both angles
-    light = np.empty(width)
-    for x in range(width):
-        p1[x] = (x / extent) % 1 * 6.28318530718 - 250
-    for y in range(height):
-        p0 = (y / extent) % 1 * 6.28318530718 - 250
-        for x in range(width):
-            state[0, x], state[1, x] = _sine(p0), _cosine(p0)
-            state[2, x], state[3, x] = _sine(p1[x]), _cosine(p1[x])
-            light[x] = 1.0
-        for n in range(5):
-            t = time * (1 - 3.5 / (n + 1))
-            sine_t, cosine_t = _sine(t), _cosine(t)
-            for x in range(width):
-                first_s, first_c = state[0, x], state[1, x]
-                other_s, other_c = state[2, x], state[3, x]
-                first = cosine_t * first_c + sine_t * first_s
-                first += sine_t * other_c + cosine_t * other_s
-                other = sine_t * other_c - cosine_t * other_s
-                other += cosine_t * first_c - sine_t * first_s
-                first_s, first_c = _sine(p0 + first), _cosine(p0 + first)
-                other_s, other_c = _sine(p1[x] + other), _cosine(p1[x] + other)
-                state[0, x], state[1, x] = first_s, first_c
-                state[2, x], state[3, x] = other_s, other_c
-                sine = first_s * cosine_t + first_c * sine_t
-                cosine = other_c * cosine_t - other_s * sine_t
-                a, b = p0 * cosine, p1[x] * sine
-                light[x] += abs(sine * cosine) / (np.sqrt(a * a + b * b) * 0.005)
-        row = field[y]
-        for x in range(width):
-            value = abs(1.17 - (light[x] / 5) ** 1.4)
-            value *= value
-            value *= value
-            row[x] = min(value * value, 1.0)
-    return field
-
-
-@inner
-@no_type_check
-def _bend(field, y, x, lens):
-    """Slopes of the surface, down and right, and how far it moves the ray through a pixel."""
-    height, width = field.shape
-    above = field[y - 1, x] if y > 0 else 0.0
-    below = field[y + 1, x] if y + 1 < height else 0.0
-    left = field[y, x - 1] if x > 0 else 0.0
-    right = field[y, x + 1] if x + 1 < width else 0.0
-    slope_y, slope_x = below - above, right - left
-    norm = np.sqrt(slope_y * slope_y + slope_x * slope_x + 1)
-    normal_y, normal_x, normal_z = slope_y / norm, slope_x / norm, 1 / norm
-    move_y = move_x = 0.0
-    if normal_z < 1 - 1e-3:
-        square = (normal_y * normal_y + normal_x * normal_x) / (_ETA * _ETA)
-        bend = (np.sqrt(1 - square) - normal_z / _ETA) * lens
-        move_y = np.rint(bend * normal_y * 1000) / 1000
-        move_x = np.rint(bend * normal_x * 1000) / 1000
-    return slope_y, slope_x, move_y, move_x
-
-
-@outer
-@no_type_check
-def refraction(field, lens):
-    """Return how far `caustic_refraction` moves what is read for each pixel, down and right."""
-    height, width = field.shape
-    moves = np.empty((2, height, width))
-    for y in range(height):
-        for x in range(width):
-            _, _, moves[0, y, x], moves[1, y, x] = _bend(field, y, x, lens)
-    return moves
-
-
-@outer
-@no_type_check
-def _refract(image, field, lens, lighting):
-    """Read each pixel where the ray through it goes, and light it from the sides."""
-    height, width, channels = image.shape
-    result = np.empty_like(image)
-    values = (image / np.float32(255)).astype(np.float32)
-    corner = np.empty(4)
-    for y in range(height):
-        for x in range(width):
-            slope_y, slope_x, move_y, move_x = _bend(field, y, x, lens)
-            top, start = np.floor(y + move_y), np.floor(x + move_x)
-            part_y, part_x = y + move_y - top, x + move_x - start
-            light = -slope_x * lighting + slope_y * lighting
-            corner[0] = (1 - part_y) * (1 - part_x)
-            corner[1] = (1 - part_y) * part_x
-            corner[2] = part_y * (1 - part_x)
-            corner[3] = part_y * part_x
-            row, column = int(top), int(start)
-            for channel in range(channels):
-                value = 0.0
-                for k in range(4):
-                    at_y, at_x = row + k // 2, column + k % 2
-                    if 0 <= at_y < height and 0 <= at_x < width:
-                        value += corner[k] * values[at_y, at_x, channel]
-                value = min(max(value + light, 0.0), 1.0)
-                result[y, x, channel] = np.uint8(np.float32(value) * np.float32(255))
     return result

@@ -14,11 +14,14 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from augmix.corruptions.blur import gaussian_filter
+from augmix.corruptions.cbar import cosine, scaled, sine
 from augmix.corruptions.noise import integers
 from augmix.corruptions.registry import Image, ImageDraws, Real
 from augmix.jit import inner, outer, vector_at
 
 _NUM_ROTATIONS = 21
+_ETA = 4.0  # refractive index of water in `caustic_refraction`
 _LARGE = 224  # shorter edge in pixels from which five cells of a pinch lie along it, and not three
 _SIXTH = np.float32(1 / 6)
 _POLE = math.sqrt(3) - 2  # of the prefilter of cubic splines
@@ -99,6 +102,28 @@ def transverse_chromatic_abberation(image: Image, amount: Real, *, generator: Im
         rows, columns = (_zoomed(edge, factors[channel]) for edge in image.shape[:2])
         _interpolate(image, channel, *rows, *columns, result)
     return result
+
+
+def caustic_refraction(image: Image, amount: Real, *, generator: ImageDraws) -> Image:
+    """Refract and light the image by the caustics of a rippled water surface.
+
+    Args:
+        amount: Strength of lens and light; the lens is 0.05 of it times the shorter edge, in px.
+    """
+    field, lens = draw_water(image.shape[:2], amount, generator=generator)
+    return _refract(image, field, lens, scaled(amount, 2))
+
+
+def draw_water(
+    size: tuple[int, int], amount: Real, *, generator: ImageDraws
+) -> tuple[Float64[np.ndarray, "height width"], float]:
+    """Draw the light of `caustic_refraction`, which is its surface too, and the lens, in pixels."""
+    shorter = min(size)
+    time = generator.uniform(0.5, 2)
+    extent = generator.uniform(0.75, 1.25) * shorter
+    field = _caustics(size[0], size[1], time, extent)
+    field = gaussian_filter(field[:, :, None], 1, border="mirror with edge")[:, :, 0]
+    return field, scaled(amount, 0.5 * shorter)
 
 
 @lru_cache(maxsize=64)
@@ -467,3 +492,109 @@ def _interpolate(image, channel, rows, down, columns, right, result):
                     pixel = image[rows[y, k], columns[x, j], channel]
                     value += pixel * down[y, k] * right[x, j]
             result[y, x, channel] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+
+
+@outer
+@no_type_check
+def _caustics(height, width, time, extent):
+    """The light at the bottom of a pool; sums of angles are expanded into products."""
+    field = np.empty((height, width))
+    p1 = np.empty(width)
+    state = np.empty((4, width))  # sine and cosine of both angles
+    light = np.empty(width)
+    for x in range(width):
+        p1[x] = (x / extent) % 1 * 6.28318530718 - 250
+    for y in range(height):
+        p0 = (y / extent) % 1 * 6.28318530718 - 250
+        for x in range(width):
+            state[0, x], state[1, x] = sine(p0), cosine(p0)
+            state[2, x], state[3, x] = sine(p1[x]), cosine(p1[x])
+            light[x] = 1.0
+        for n in range(5):
+            t = time * (1 - 3.5 / (n + 1))
+            sine_t, cosine_t = sine(t), cosine(t)
+            for x in range(width):
+                first_s, first_c = state[0, x], state[1, x]
+                other_s, other_c = state[2, x], state[3, x]
+                first = cosine_t * first_c + sine_t * first_s
+                first += sine_t * other_c + cosine_t * other_s
+                other = sine_t * other_c - cosine_t * other_s
+                other += cosine_t * first_c - sine_t * first_s
+                first_s, first_c = sine(p0 + first), cosine(p0 + first)
+                other_s, other_c = sine(p1[x] + other), cosine(p1[x] + other)
+                state[0, x], state[1, x] = first_s, first_c
+                state[2, x], state[3, x] = other_s, other_c
+                turned_s = first_s * cosine_t + first_c * sine_t
+                turned_c = other_c * cosine_t - other_s * sine_t
+                a, b = p0 * turned_c, p1[x] * turned_s
+                light[x] += abs(turned_s * turned_c) / (np.sqrt(a * a + b * b) * 0.005)
+        row = field[y]
+        for x in range(width):
+            value = abs(1.17 - (light[x] / 5) ** 1.4)
+            value *= value
+            value *= value
+            row[x] = min(value * value, 1.0)
+    return field
+
+
+@inner
+@no_type_check
+def _bend(field, y, x, lens):
+    """Slopes of the surface, down and right, and how far it moves the ray through a pixel."""
+    height, width = field.shape
+    above = field[y - 1, x] if y > 0 else 0.0
+    below = field[y + 1, x] if y + 1 < height else 0.0
+    left = field[y, x - 1] if x > 0 else 0.0
+    right = field[y, x + 1] if x + 1 < width else 0.0
+    slope_y, slope_x = below - above, right - left
+    norm = np.sqrt(slope_y * slope_y + slope_x * slope_x + 1)
+    normal_y, normal_x, normal_z = slope_y / norm, slope_x / norm, 1 / norm
+    move_y = move_x = 0.0
+    if normal_z < 1 - 1e-3:
+        square = (normal_y * normal_y + normal_x * normal_x) / (_ETA * _ETA)
+        bend = (np.sqrt(1 - square) - normal_z / _ETA) * lens
+        move_y = np.rint(bend * normal_y * 1000) / 1000
+        move_x = np.rint(bend * normal_x * 1000) / 1000
+    return slope_y, slope_x, move_y, move_x
+
+
+@outer
+@no_type_check
+def refraction(field, lens):
+    """Return how far `caustic_refraction` moves what is read for each pixel, down and right."""
+    height, width = field.shape
+    moves = np.empty((2, height, width))
+    for y in range(height):
+        for x in range(width):
+            _, _, moves[0, y, x], moves[1, y, x] = _bend(field, y, x, lens)
+    return moves
+
+
+@outer
+@no_type_check
+def _refract(image, field, lens, lighting):
+    """Read each pixel where the ray through it goes, and light it from the sides."""
+    height, width, channels = image.shape
+    result = np.empty_like(image)
+    values = (image / np.float32(255)).astype(np.float32)
+    corner = np.empty(4)
+    for y in range(height):
+        for x in range(width):
+            slope_y, slope_x, move_y, move_x = _bend(field, y, x, lens)
+            top, start = np.floor(y + move_y), np.floor(x + move_x)
+            part_y, part_x = y + move_y - top, x + move_x - start
+            light = -slope_x * lighting + slope_y * lighting
+            corner[0] = (1 - part_y) * (1 - part_x)
+            corner[1] = (1 - part_y) * part_x
+            corner[2] = part_y * (1 - part_x)
+            corner[3] = part_y * part_x
+            row, column = int(top), int(start)
+            for channel in range(channels):
+                value = 0.0
+                for k in range(4):
+                    at_y, at_x = row + k // 2, column + k % 2
+                    if 0 <= at_y < height and 0 <= at_x < width:
+                        value += corner[k] * values[at_y, at_x, channel]
+                value = min(max(value + light, 0.0), 1.0)
+                result[y, x, channel] = np.uint8(np.float32(value) * np.float32(255))
+    return result

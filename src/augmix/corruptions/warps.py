@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Shaped
 
-from augmix.corruptions import cbar, cbar_warps, digital
+from augmix.corruptions import cbar_warps, digital
 from augmix.corruptions.presets import find_preset
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -305,7 +305,7 @@ def _twirl_warp(size: tuple[int, int], amount: Real, *, generator: ImageDraws) -
 
 
 def _refraction_warp(size: tuple[int, int], amount: Real, *, generator: ImageDraws) -> Warp:
-    down, right = cbar.refraction(*cbar.draw_water(size, amount, generator=generator))
+    down, right = cbar_warps.refraction(*cbar_warps.draw_water(size, amount, generator=generator))
     return Warp(size=size, original=size, matrix=_IDENTITY, right=right, down=down)
 
 
