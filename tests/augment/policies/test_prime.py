@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from augmix.augment import render
 from augmix.augment.policies import PRIME
-from augmix.augment.policies.prime import Primitive, Primitives
+from augmix.augment.policies.prime import Primitive, Primitives, wave_table
 from augmix.rng import Stream, philox4x32
 
 SIZE = (6, 7)
@@ -155,3 +156,27 @@ def test_a_batch_field_is_one_for_all_images():
         chosen = fields[0, :, :, step]
         assert len(np.unique(stage.address[0, :, :, step][chosen], axis=0)) <= 1
         assert len(np.unique(stage.temperature[0, :, :, step][chosen])) <= 1
+
+
+@pytest.mark.parametrize("size", [(32, 32), (1, 9), (66, 70)])  # above 64: windows of frequencies
+@pytest.mark.parametrize("channels", [1, 3])
+def test_kernels_equal_the_definition(size: tuple[int, int], channels: int):
+    for options in ({}, {"batch_field": True, "filter_delta": "centre", "depth": 2}):
+        policy = PRIME(cutoff=90, color_strength=0.05, **options)
+        plan = policy.sample(np.arange(7), num_views=2, size=size, stream=Stream(seed=5))
+        stage = plan.with_clean().find(Primitives)
+        assert stage is not None
+        if not options:
+            assert {int(kind) for kind in stage.kind.ravel()} == set(Primitive)
+        images = np.random.default_rng(0).integers(0, 256, (7, *size, channels), np.uint8)
+        expected = render(images, plan.with_clean(), executor="pillow")
+        got = render(images, plan.with_clean(), executor="compiled", num_threads=2)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_waves_are_sines():
+    positions = np.linspace(0, 1, 41)
+    expected = np.sin(np.pi * np.arange(1, 301)[:, None] * positions)
+    np.testing.assert_allclose(wave_table(300, 41), expected, atol=2e-13)  # np.pi times 300
+    exact = [[0, 1, 0], [0, 0, 0], [0, -1, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(wave_table(4, 3), exact)

@@ -9,6 +9,7 @@ kernel is applied by its NumPy definition.
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
@@ -17,9 +18,11 @@ from jaxtyping import Float64, Int8
 from augmix.arrays import Images, Views, check_images
 from augmix.augment.bank import pictures_of
 from augmix.augment.compiled import mixing, tables, warps
+from augmix.augment.compiled.primitives import finish_primitives
 from augmix.augment.compiled.tables import look_up
 from augmix.augment.ops import Op, quarter_turns, rotation
 from augmix.augment.plan import Plan, check_plan, split
+from augmix.augment.policies.prime import Primitives
 from augmix.augment.stages import Pictures
 from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.jit import inner, outer, run_on_threads, source_stamp
@@ -30,6 +33,12 @@ _SHEAR_X, _SHEAR_Y = int(Op.SHEAR_X), int(Op.SHEAR_Y)
 _TRANSLATE_X, _TRANSLATE_Y = int(Op.TRANSLATE_X), int(Op.TRANSLATE_Y)
 _COLOR, _CONTRAST = int(Op.COLOR), int(Op.CONTRAST)
 _BRIGHTNESS, _SHARPNESS = int(Op.BRIGHTNESS), int(Op.SHARPNESS)
+
+
+_FINISHES: dict[type, Callable[[Any, Views, int], Views]] = {
+    **mixing.FINISHES,
+    Primitives: finish_primitives,
+}
 
 
 def render(
@@ -62,9 +71,9 @@ def render(
         num_views = len(views) * parts.num_folded
         pixels = by_view.swapaxes(0, 1).reshape(num_views, *by_view.shape[2:])
     for stage in parts.after:
-        if type(stage) in mixing.FINISHES:
+        if type(stage) in _FINISHES:
             pixels = np.require(pixels, np.float32, ["C", "W"])
-            pixels = mixing.FINISHES[type(stage)](stage, pixels, num_threads)
+            pixels = _FINISHES[type(stage)](stage, pixels, num_threads)
         else:
             pixels = stage.apply(pixels, pictures)
     return pixels

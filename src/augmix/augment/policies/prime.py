@@ -4,8 +4,10 @@ The plan does not hold the coefficients of a primitive but their address: normal
 the words of Philox block ``n // 4`` there (`Stream.addresses`), by Box and Muller.
 """
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -96,24 +98,20 @@ class Primitives(Stage):
             numbers = _normals(np.arange(num), address, self.seed)
             return _color(image, root * numbers[: len(image)], first)
         if kind == Primitive.FILTER:
-            kernel = _normals(np.arange(3), address, self.seed).T.reshape(-1)[:9].reshape(3, 3)
-            kernel = np.float64(self.temperature[at]) * kernel
-            corner = 2 if self.is_corner else 1
-            kernel[corner, corner] += 1
-            return _filter(image, kernel)
+            numbers = _normals(np.arange(3), address, self.seed).T.reshape(-1)[:9].reshape(3, 3)
+            return _filter(image, filter_kernels(numbers, self.temperature[at], self.is_corner))
         return image
 
     def _deform(self, image: Image, at: tuple[Any, ...], address: np.ndarray) -> Image:
         height, width = image.shape[1:]
-        modes = np.arange(1, int(self.last[at]) + 1)
-        blocks = (modes[:, None] - 1) * self.num_modes + modes - 1
-        numbers = _normals(blocks.ravel(), address, self.seed)[:2].reshape(2, *blocks.shape)
-        radius = np.hypot(modes[:, None], modes)
-        numbers = np.where(radius < self.last[at] + 0.5, numbers / radius, 0)
-        across = np.sin(np.pi * modes[:, None] * np.linspace(0, 1, width))  # mode width
-        down = np.sin(np.pi * modes[:, None] * np.linspace(0, 1, height))
+        last = int(self.last[at])
+        i, j = find_modes(last)
+        numbers = _normals((i - 1) * self.num_modes + j - 1, address, self.seed)[:2]
+        coefficients = np.zeros((2, last, last))
+        coefficients[:, i - 1, j - 1] = numbers / np.sqrt(i * i + j * j)
+        across, down = wave_table(last, width), wave_table(last, height)
         root = np.sqrt(np.float64(self.temperature[at]))
-        dx, dy = (root * (down.T @ (coefficients.T @ across)) for coefficients in numbers)
+        dx, dy = (root * _sum_waves(own, across, down) for own in coefficients)
         return _move(image, width * dx, height * dy)
 
     @staticmethod
@@ -186,20 +184,77 @@ def _normals(
     blocks: Int64[np.ndarray, " block"], address: UInt32[np.ndarray, " 3"], seed: int
 ) -> Float64[np.ndarray, "4 block"]:
     """Four independent normal numbers for every block at an address."""
-    drawn = to_uniforms(words_at(address, blocks, seed))
-    radius = np.sqrt(-2 * np.log(drawn[::2]))
-    turn = 2 * np.pi * drawn[1::2]
-    return np.stack([radius * np.cos(turn), radius * np.sin(turn)], axis=1).reshape(4, -1)
+    return to_normals(to_uniforms(words_at(address, blocks, seed)))
+
+
+def to_normals(uniforms: Float64[np.ndarray, "word block"]) -> Float64[np.ndarray, "word block"]:
+    """Normal numbers of uniform ones, by Box and Muller from two words each."""
+    radius = np.sqrt(-2 * np.log(uniforms[::2]))
+    turn = 2 * uniforms[1::2]
+    pairs = [radius * _sin_pi(turn + 0.5), radius * _sin_pi(turn)]
+    return np.stack(pairs, axis=1).reshape(uniforms.shape)
+
+
+SIN_PI = tuple((-1) ** k * math.pi ** (2 * k + 1) / math.factorial(2 * k + 1) for k in range(11))
+"""Taylor's coefficients of sin(pi x), enough for an error of 1e-16 up to 1/2."""
+
+
+def _sin_pi(x: np.ndarray) -> np.ndarray:
+    """sin(pi x) from sums and products alone, so that it has the same bits everywhere."""
+    x = x - 2 * np.rint(x / 2)
+    x = np.where(x > 0.5, 1 - x, np.where(x < -0.5, -1 - x, x))
+    square = x * x
+    total = np.full_like(x, SIN_PI[-1])
+    for coefficient in SIN_PI[-2::-1]:
+        total = total * square + coefficient
+    return x * total
+
+
+@lru_cache(maxsize=1024)
+def find_modes(last: int) -> Int64[np.ndarray, "2 mode"]:
+    """The frequencies (i, j) of a deformation: all from 1 with |(i, j)| < last + 1/2."""
+    squares = np.arange(1, last + 1) ** 2
+    return 1 + np.stack(np.nonzero(squares[:, None] + squares < (last + 0.5) ** 2))
+
+
+def wave_table(num_modes: int, size: int) -> Float64[np.ndarray, "mode position"]:
+    """Sines of 1 to ``num_modes`` half waves along an axis."""
+    return _sin_pi(np.arange(1, num_modes + 1)[:, None] * np.linspace(0, 1, size))
+
+
+def filter_kernels(
+    numbers: Float64[np.ndarray, "*batch 3 3"],
+    temperature: Float32[np.ndarray, "*batch"] | np.float32,
+    is_corner: bool,
+) -> Float64[np.ndarray, "*batch 3 3"]:
+    """The weights of filters, from nine normal numbers each."""
+    kernels = np.asarray(temperature, np.float64)[..., None, None] * numbers
+    middle = 2 if is_corner else 1
+    kernels[..., middle, middle] += 1
+    return kernels
+
+
+def _sum_waves(
+    coefficients: Float64[np.ndarray, "mode mode"],
+    across: Float64[np.ndarray, "mode width"],
+    down: Float64[np.ndarray, "mode height"],
+) -> Float64[np.ndarray, "height width"]:
+    """``sum_ij coefficients_ij across_i down_j``, term after term."""
+    rows, total = np.zeros_like(across), np.zeros((down.shape[1], across.shape[1]))
+    for own, wave in zip(coefficients, across, strict=True):
+        rows += own[:, None] * wave
+    for row, wave in zip(rows, down, strict=True):
+        total += wave[:, None] * row
+    return total
 
 
 def _color(image: Image, numbers: Float64[np.ndarray, "channel term"], first: int) -> Image:
     """The curve of every channel, its sines summed by Clenshaw's recurrence."""
-    angle = np.pi * image
-    twice = 2 * np.cos(angle)
+    twice = 2 * _sin_pi(image + 0.5)
     now, before = np.zeros_like(image), np.zeros_like(image)
     for term in range(numbers.shape[1] - 1, -1, -1):
         now, before = numbers[:, term, None, None] + twice * now - before, now
-    change = now * np.sin(first * angle) - before * np.sin((first - 1) * angle)
+    change = now * _sin_pi(first * image) - before * _sin_pi((first - 1) * image)
     return np.clip(image + change, 0, 1)
 
 
