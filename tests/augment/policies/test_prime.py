@@ -1,5 +1,6 @@
 """The stage of PRIME against the published text, pixel by pixel, and the laws of its draws."""
 
+import functools
 import math
 
 import numpy as np
@@ -96,6 +97,7 @@ def test_a_view_is_that_of_the_text(delta: str):
                 kind, strength = stage.kind[at], float(stage.temperature[at])
                 first, last = int(stage.first[at]), int(stage.last[at])
 
+                @functools.cache
                 def draw(block: int, at=at) -> list[float]:
                     return normals(stage.address[at], stage.seed, block)
 
