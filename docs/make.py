@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from augmix import AugMix, Stream, cli
 from augmix.commands import COMMANDS
-from augmix.pictures import write_preview
+from augmix.previews import write_preview
 
 HERE = Path(__file__).parent
 

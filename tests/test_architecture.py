@@ -16,7 +16,7 @@ LAYERS = [  # of packages and top-level modules, the lowest first
     "per_image bootstrap metrics published progress",
     "augment corruptions data models transforms",
     "methods",
-    "training evaluation write stylize pictures",
+    "training evaluation write stylize pictures previews",
     "report",
     "paper",
     "benchmarks commands console flags cli __main__ __init__",

@@ -43,13 +43,13 @@ def tops(monkeypatch: pytest.MonkeyPatch) -> list:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
-    original = pictures._Pen.text
+    original = pictures.Pen.text
 
     def record(self, x, y, text, **options):
         texts.append(text)
         original(self, x, y, text, **options)
 
-    monkeypatch.setattr(pictures._Pen, "text", record)
+    monkeypatch.setattr(pictures.Pen, "text", record)
     return texts
 
 

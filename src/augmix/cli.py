@@ -520,7 +520,7 @@ def _preview(words: Sequence[str]) -> None:
     training = build_config(method=method, stylised="-", **vars(getattr(flags, of_method.__name__)))
     import numpy as np
 
-    from augmix import pictures
+    from augmix import pictures, previews
     from augmix.augment.ops import Op, find_ops
     from augmix.data.inventory import describe_images
     from augmix.data.sources import open_source
@@ -587,7 +587,7 @@ def _preview(words: Sequence[str]) -> None:
     plan = training.method.fit(images).policy.sample(
         ids, num_views=1, size=source.size, stream=Stream(seed=config.seed)
     )
-    say(f"picture: {pictures.write_preview(config.out, source.load(ids), plan)}")
+    say(f"picture: {previews.write_preview(config.out, source.load(ids), plan)}")
 
 
 @command("reproduce")

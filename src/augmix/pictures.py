@@ -1,12 +1,10 @@
-"""Pictures of what the package does: contact sheets, animations, and previews of plans.
+"""Contact sheets of corruptions, sequences, operations and picture banks, and animations.
 
 Images up to 256 pixels are shown pixel by pixel, small ones with every pixel as a square; larger
-ones are made smaller after they were corrupted. A preview shows the realisations of a plan as the
-executor ``pillow`` renders them.
+ones are made smaller after they were corrupted.
 """
 
 import io
-import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from augmix.arrays import check_images, from_pillow, to_pillow, to_uint8
-from augmix.augment import bank, render
+from augmix.arrays import check_images, from_pillow, to_pillow
+from augmix.augment import bank
 from augmix.augment.ops import (
     ALL_OPS,
     OVERLAPPING,
@@ -31,11 +29,6 @@ from augmix.augment.ops import (
     describe_step,
     level_to_amount,
 )
-from augmix.augment.plan import Plan, check_plan
-from augmix.augment.policies.hybridaugment import Spectra
-from augmix.augment.stages import stage_name
-from augmix.augment.stages.chains import Copies, CropFlip
-from augmix.augment.stages.pairs import Pairs
 from augmix.corruptions.corrupt import corrupt, perturb
 from augmix.corruptions.presets import check_levels, open_preset
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, SEVERITIES, AnyPreset, Preset
@@ -44,7 +37,6 @@ from augmix.files import check_replaceable, make_folder, write_bytes
 Number = int | float
 Pixels = UInt8[np.ndarray, "height width channel"]
 Frames = UInt8[np.ndarray, "frame _ _ channel"]  # may be cut out of a larger image
-View = Float32[np.ndarray, "channel height width"]
 
 FORMATS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
@@ -55,9 +47,9 @@ _OP_ROWS = {
 }
 MADE_BY = ("Software", "augmix")  # in the file of every preview
 
-_PAPER = (255, 255, 255)
+PAPER = (255, 255, 255)
 _INK = (28, 29, 31)
-_MUTED = (98, 102, 108)
+MUTED = (98, 102, 108)
 _LINE = (214, 214, 210)
 _BAR = (0, 114, 178)
 _SMALL = 128  # px; smaller images are enlarged by a whole number to at most this
@@ -70,20 +62,10 @@ _LABEL_GAP = 18  # between the longest label and the tiles
 _HEAD = 40  # height of a group's heading
 _LABEL = 36  # height of a label's two lines; rows are not lower
 _CAPTION = 20  # height of the line under a tile
-# Of a preview, in units of layout:
-_STEP = 140  # longer edge of a shown image
-_STEP_GAP = 22  # between the tiles of a chain
-_COLUMN_GAP = 46  # between the columns
-_STEP_CAPTION = 46  # height of the two lines under a tile, with the space after them
-_WEIGHT = 74  # width of the weight column
-_EDGE = 26
-_TITLE = 34  # height of the title over a realisation
-_NOTES = 190  # where the notes beside the title begin
-_NOTES_SIZE = 13
 
 
 @dataclass(frozen=True, slots=True)
-class _Pen:
+class Pen:
     """Draws on a picture: positions in steps of so many pixels, sizes and widths in units."""
 
     picture: Image.Image
@@ -124,9 +106,6 @@ class _Pen:
         ImageDraw.Draw(self.picture).rectangle(frame, outline=_LINE, width=width)
 
 
-# --- contact sheets and animations
-
-
 def render_gallery(
     image: Pixels,
     *,
@@ -152,7 +131,7 @@ def render_gallery(
         ValueError: If it has not the shape of an image, or another argument is out of range.
         RunError: If a frost photograph is missing or cannot be read, or the user's code fails.
     """
-    _check_image(image)
+    check_image(image)
     rows, found = [], CORRUPTIONS.resolve(names)
     preset = open_preset(preset)  # once, and after the user's own corruptions
     if isinstance(preset, Preset):
@@ -195,7 +174,7 @@ def render_operations(
         ValueError: If it has not the shape of an image, there is no operation, or the severity is
             out of range.
     """
-    _check_image(image)
+    check_image(image)
     if not 0 < severity <= 10 or not set(ops) & set(ALL_OPS):
         raise ValueError(
             f"severity must be above 0 and at most 10, with at least one operation, got {severity} "
@@ -265,7 +244,7 @@ def render_strips(
         num_tiles: Frames shown, evenly spaced, the first and the last among them; at least 2.
         difficulty: 1, 2 or 3: how strong noise is.
     """
-    _check_image(image)
+    check_image(image)
     names = SEQUENCES.resolve(names)
     if num_tiles < 2:
         raise ValueError(f"num_tiles must be at least 2, got {num_tiles}")
@@ -303,7 +282,7 @@ def write_animation(
         raise ValueError(
             f"frames_per_second must be above 0 and at most 100, got {frames_per_second}"
         )
-    _check_image(image)
+    check_image(image)
     frames = _frames(image, name, sample, preset=preset, seed=seed, difficulty=difficulty)
     return _save_animation(path, frames, frames_per_second, quality)
 
@@ -334,7 +313,7 @@ def write_galleries(
     Raises:
         RunError: If a file cannot be written, or is there and is no earlier one.
     """
-    _check_image(image)
+    check_image(image)
     sheet = render_gallery(image, names=names, preset=preset, seed=seed, sample=sample)
     of_strips = open_preset(preset)  # a file has none of sequences
     of_strips = of_strips if isinstance(of_strips, str) else "auto"
@@ -372,6 +351,16 @@ def save_picture(path: str | PathLike[str], picture: Image.Image, *, quality: in
     return path
 
 
+def save_preview(path: str | PathLike[str], picture: Image.Image) -> Path:
+    """Write a picture as PNG, whatever the name's ending, by which `MADE_BY` is found again."""
+    buffer = io.BytesIO()
+    made_by = PngInfo()
+    made_by.add_text(*MADE_BY)
+    picture.save(buffer, "PNG", optimize=True, pnginfo=made_by)
+    write_bytes(Path(path), buffer.getvalue())
+    return Path(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row of a contact sheet."""
@@ -389,7 +378,7 @@ def draw_sheet(rows: Sequence[Row], heads: Sequence[str]) -> Image.Image:
     The names of the columns, if there are any, are repeated for every group.
     """
     grid = _arrange(rows)
-    pen = _Pen(Image.new("RGB", grid.size, _PAPER), grid.unit)
+    pen = Pen(Image.new("RGB", grid.size, PAPER), grid.unit)
     group = ""
     for row, top in zip(rows, grid.tops, strict=True):
         if row.group != group:
@@ -509,31 +498,31 @@ def _arrange(rows: Sequence[Row]) -> _Grid:
 
 
 def _draw_heading(
-    pen: _Pen, grid: _Grid, group: str, heads: Sequence[str], top: int, *, has_line: bool
+    pen: Pen, grid: _Grid, group: str, heads: Sequence[str], top: int, *, has_line: bool
 ) -> None:
     """Draw the name of the group, the names of the columns, and a line above them."""
     base = top - 12 * grid.unit
     pen.text(grid.margin, base, group, anchor="ls", size=17)
     for column, head in enumerate(heads):
         middle = grid.x(column) + grid.width / 2
-        pen.text(middle, base, head, anchor="ms", size=12.5, colour=_MUTED)
+        pen.text(middle, base, head, anchor="ms", size=12.5, colour=MUTED)
     if has_line:
         y = top - _HEAD * grid.unit
         pen.line((grid.margin, y), (grid.size[0] - grid.margin, y))
 
 
-def _draw_row(pen: _Pen, grid: _Grid, row: Row, top: int) -> None:
+def _draw_row(pen: Pen, grid: _Grid, row: Row, top: int) -> None:
     """Draw framed tiles with their captions, and the label beside their middle."""
     middle = top + grid.height / 2
     anchor = "ls" if row.detail else "lm"
     pen.text(grid.margin, middle - 2 * grid.unit * bool(row.detail), row.label, anchor=anchor)
     below = middle + 4 * grid.unit
-    pen.text(grid.margin, below, row.detail, anchor="la", size=12.5, colour=_MUTED)
+    pen.text(grid.margin, below, row.detail, anchor="la", size=12.5, colour=MUTED)
     for column, tile in enumerate(row.tiles):
         pen.place(tile, grid.x(column), top)
     for column, caption in enumerate(row.captions):
         x, y = grid.x(column) + grid.width / 2, top + grid.height + 4 * grid.unit
-        pen.text(x, y, caption, size=12.5, colour=_MUTED)
+        pen.text(x, y, caption, size=12.5, colour=MUTED)
 
 
 def _check_file(path: str | PathLike[str], suffixes: Collection[str], quality: int) -> Path:
@@ -549,238 +538,6 @@ def _readable(name: str) -> str:
     return name.replace("_", " ").replace("gaussian", "Gaussian").replace("jpeg", "JPEG")
 
 
-def _check_image(image: Any) -> None:
+def check_image(image: Any) -> None:
+    """Refuse what is no uint8 image; raises as `check_images` does."""
     check_images(np.asarray(image)[None], where="image")
-
-
-# --- previews of plans
-
-
-def render_preview(
-    image: Pixels, plan: Plan, *, index: int = 0, view: int = 0, scale: Number = 1.0
-) -> Image.Image:
-    """Draw one realisation of one image.
-
-    From left to right: the image as the chains receive it, a strip for each chain with operation
-    and amount under every step, the chain's weight, the mixture of the chains, and the view: the
-    first image and the mixture by their weights, then the stages after the chains, which the title
-    names. The first image is ``clean``, moved at most, or has the name of the stage that changed it
-    before the chains, e.g. ``recombined`` (`policies.APR`); the title then begins with that change.
-    Copies are drawn as the chains are, without weights and mixture.
-
-    Args:
-        image: uint8, RGB or grey, of the plan's size.
-        plan: Holds the realisation: the view ``view`` of the image at position ``index``.
-        scale: Pixels of the picture for one unit of layout; 1 is about 1,200 wide for chains of
-            three, 2 is sharp in print.
-
-    Raises:
-        TypeError: If the image is not a uint8 array.
-        ValueError: If its shape is not the plan's, index, view or scale is out of range, or the
-            plan takes pixels of other images (see `write_preview`).
-    """
-    _check_image(image)
-    if not 0 <= index < len(plan) or not 0 <= view < plan.num_views:
-        raise ValueError(
-            f"index and view must name one of {len(plan)} images and {plan.num_views} views, "
-            f"got index {index} and view {view}"
-        )
-    if plan.pairs or plan.find(Spectra):
-        raise ValueError("a plan of pairs is drawn with all its images: call write_preview")
-    alone = plan[index : index + 1]
-    check_plan(alone, (1, *image.shape), bank.pictures_of(plan, image.shape[2]))
-    finished = render(image[None], alone, executor="pillow")[view, 0]
-    return _draw_realisation(image, finished, plan, index, view, scale)
-
-
-def write_preview(
-    path: str | PathLike[str],
-    images: UInt8[np.ndarray, "batch height width channel"],
-    plan: Plan,
-    *,
-    scale: Number = 1.0,
-) -> Path:
-    """Write a PNG with a strip for every view of every image of a plan, and return the path.
-
-    See `render_preview`; the images are as many as the plan has.
-
-    Raises:
-        ValueError: If images and plan do not fit, or there is nothing to draw.
-        RunError: If the file cannot be written.
-    """
-    check_images(images)
-    check_plan(plan, images.shape, bank.pictures_of(plan, images.shape[3]))
-    if not len(plan) or not plan.num_views:
-        raise ValueError(f"nothing to draw: {len(plan)} images with {plan.num_views} views")
-    views = render(images, plan, executor="pillow")
-    strips = [
-        _draw_realisation(images[index], views[view, index], plan, index, view, scale)
-        for index in range(len(plan))
-        for view in range(plan.num_views)
-    ]
-    page = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)), _PAPER)
-    top = 0
-    for strip in strips:
-        page.paste(strip, (0, top))
-        top += strip.height
-        if top < page.height:
-            margin = round(_EDGE * scale)
-            _Pen(page, scale).line((margin, top - 1), (page.width - margin, top - 1))
-    return save_preview(path, page)
-
-
-def save_preview(path: str | PathLike[str], picture: Image.Image) -> Path:
-    """Write a picture as PNG, whatever the name's ending, by which `MADE_BY` is found again."""
-    buffer = io.BytesIO()
-    made_by = PngInfo()
-    made_by.add_text(*MADE_BY)
-    picture.save(buffer, "PNG", optimize=True, pnginfo=made_by)
-    write_bytes(Path(path), buffer.getvalue())
-    return Path(path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where the columns begin and how large the picture is, in units of layout."""
-
-    tile_height: int
-    start: int
-    weight: int
-    mixture: int
-    view: int
-    width: int
-    height: int
-
-
-def _layout(plan: Plan) -> _Layout:
-    _, _, chains, depth = plan.op.shape
-    start = _EDGE + _STEP + _COLUMN_GAP
-    weight = start + depth * (_STEP + _STEP_GAP)
-    mixture = weight + _WEIGHT + _COLUMN_GAP
-    view = mixture + _STEP + _COLUMN_GAP
-    tile_height = max(1, round(_STEP * min(1.0, plan.size[0] / plan.size[1])))
-    height = _EDGE + _TITLE + chains * (tile_height + _STEP_CAPTION) + _EDGE // 2
-    return _Layout(tile_height, start, weight, mixture, view, view + _STEP + _EDGE, height)
-
-
-def _draw_realisation(
-    image: Pixels, finished: View, plan: Plan, index: int, view: int, scale: Number
-) -> Image.Image:
-    """Columns from left to right; what is not a chain is drawn at half height."""
-    if not scale > 0:
-        raise ValueError(f"scale must be above 0, got {scale}")
-    changes = [stage for stage in plan.without(CropFlip).stages if stage.gives == "images"]
-    first = [line for stage in changes for line in stage.describe(index, view, plan.ids)]
-    notes = plan.describe_finish(index, view)
-    plan = plan.without(Pairs).without(Spectra)[index : index + 1]  # partners are left out
-    layout, (start, name) = _layout(plan), _start(image, plan, view)
-    if name != "clean":
-        notes = [*(f"first: {line}" for line in first), *(f"then: {line}" for line in notes)]
-    notes = "; ".join(notes)
-    size = (round(layout.width * scale), round(layout.height * scale))
-    pen = _Pen(Image.new("RGB", size, _PAPER), scale, step=scale)
-    title = f"image {int(plan.ids[0])}, view {view}"
-    pen.text(_EDGE, _EDGE - 6, title, size=17, anchor="la")
-    length = ImageFont.load_default(_NOTES_SIZE).getlength(notes)
-    if length > (room := layout.width - _EDGE - _NOTES):
-        notes = textwrap.shorten(notes, int(len(notes) * room / length), placeholder=" ...")
-    pen.text(_NOTES, _EDGE - 3, notes, size=_NOTES_SIZE, colour=_MUTED, anchor="la")
-
-    weights, mix, has_copies = plan.weight[view, 0], float(plan.mix[view, 0]), plan.find(Copies)
-    top, half = _EDGE + _TITLE, layout.tile_height / 2
-    pitch = layout.tile_height + _STEP_CAPTION
-    rows = [top + chain * pitch + half for chain in range(len(weights))]
-    middle = top + (len(weights) * pitch - _STEP_CAPTION) / 2
-    fork = layout.start - _COLUMN_GAP / 2
-    join = layout.weight - _STEP_GAP / 2 + _WEIGHT + _COLUMN_GAP / 2
-    for points in (
-        ((_EDGE + _STEP, middle), (fork, middle)),
-        ((fork, rows[0]), (fork, rows[-1])),
-        ((join, rows[0]), (join, rows[-1])),
-        ((join, middle), (layout.view, middle)),
-    ):
-        pen.line(*points, width=2)
-    for chain, (y, weight) in enumerate(zip(rows, weights, strict=True)):
-        pen.line((fork, y), (layout.weight, y), width=2)
-        pen.line((layout.weight + (not has_copies) * _WEIGHT, y), (join, y), width=2)
-        for column, (picture, *words) in enumerate(_steps(start, plan, view, chain)):
-            x = layout.start + column * (_STEP + _STEP_GAP)
-            _draw_tile(pen, layout, x, y - half, picture, *words)
-        if not has_copies:
-            pen.text(layout.weight + _WEIGHT / 2, y - 20, f"x {weight:.2f}", size=15)
-            pen.bar(layout.weight + 6, y + 3, _WEIGHT - 12, 6, float(weight))
-    view_pixels = to_uint8(np.ascontiguousarray(finished.transpose(1, 2, 0)))
-    short = "clean" if name == "clean" else "first"
-    mixed = "" if has_copies else f"{1 - mix:.2f} {short} + {mix:.2f} mix"
-    columns = [
-        (_EDGE, start, name, _moves(plan)),
-        (layout.view, view_pixels, "view", mixed),
-    ]
-    if not has_copies:
-        mixture = _mixture(start, plan, view)
-        columns.insert(1, (layout.mixture, mixture, "mixture", "sum of the chains"))
-    for x, pixels, first, second in columns:
-        _draw_tile(pen, layout, x, middle - half, to_pillow(pixels), first, second)
-    return pen.picture
-
-
-def _draw_tile(
-    pen: _Pen, layout: _Layout, x: Number, y: Number, picture: Image.Image, first: str, second: str
-) -> None:
-    """Draw an image in a frame over two lines; small ones show their pixels."""
-    height = max(1, round(layout.tile_height * pen.step))
-    width = min(round(height * picture.width / picture.height), round(_STEP * pen.step))
-    size = (max(1, width), height)
-    how = Image.Resampling.NEAREST if height >= picture.height else Image.Resampling.LANCZOS
-    left = round((x + _STEP / 2) * pen.step - size[0] / 2)
-    shown = picture.convert("RGB").resize(size, how)
-    pen.place(shown, left, round(y * pen.step), width=max(1, round(pen.unit)))
-    below = y + layout.tile_height
-    pen.text(x + _STEP / 2, below + 4, first, size=13.5)
-    pen.text(x + _STEP / 2, below + 20, second, size=12, colour=_MUTED)
-
-
-def _start(image: Pixels, plan: Plan, view: int) -> tuple[Pixels, str]:
-    """The image as the chains of the only image of a plan receive it, and its name: that of the
-    last stage that changed more than its place, or clean."""
-    pixels, start, name = image[None, None], image, "clean"
-    for stage in plan.stages:
-        if stage.gives == "images":
-            before, pixels = start, np.asarray(stage.apply(pixels))
-            start = pixels[view if len(pixels) > 1 else 0, 0]
-            if not isinstance(stage, CropFlip) and not np.array_equal(before, start):
-                name = stage_name(type(stage))
-    return start, name
-
-
-def _steps(start: Pixels, plan: Plan, view: int, chain: int) -> list[tuple[Image.Image, str, str]]:
-    """The pictures along one chain, each with operation and amount."""
-    picture = to_pillow(start)
-    steps = []
-    for op, amount in plan.chains.steps(view, 0, chain):
-        picture = apply_op(picture, op, amount)
-        name, _, size = describe_step(op, amount).partition(" ")
-        steps.append((picture, name.replace("_", " "), size))
-    return steps or [(picture, "unchanged", "")]
-
-
-def _mixture(start: Pixels, plan: Plan, view: int) -> Pixels:
-    """The weighted sum of the chains alone."""
-    total: Float32[np.ndarray, "height width channel"] = np.zeros(start.shape, np.float32)
-    for chain, weight in enumerate(plan.weight[view, 0]):
-        pixels = from_pillow(plan.chains.apply_chain(to_pillow(start), view, 0, chain))
-        total += weight * pixels.astype(np.float32)
-    return to_uint8(total / np.float32(255))
-
-
-def _moves(plan: Plan) -> str:
-    """What was done before the chains, in a few words."""
-    crop = plan.find(CropFlip)
-    if crop is None:
-        return ""
-    words = ["mirrored"] if crop.flip[0] else []
-    if crop.padding:
-        down, right = (crop.padding - int(offset) for offset in crop.crop[0])
-        words += [f"{abs(right)} px {'right' if right > 0 else 'left'}"] if right else []
-        words += [f"{abs(down)} px {'down' if down > 0 else 'up'}"] if down else []
-    return ", ".join(words)

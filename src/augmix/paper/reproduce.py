@@ -53,7 +53,8 @@ from augmix.paper.field import (
 )
 from augmix.paper.figures import FIGURES, draw
 from augmix.paper.runs import Task, TaskResult, run_tasks
-from augmix.pictures import render_operations, save_picture, write_preview
+from augmix.pictures import render_operations, save_picture
+from augmix.previews import write_preview
 from augmix.progress import OnProgress
 from augmix.results import RESULTS_FILE, Results, load_results
 from augmix.rng import Stream

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageOps
 from toy_plans import change, define
 
-from augmix import pictures
+from augmix import pictures, previews
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import APR, AugMix, CutMix, Cutout, PatchUniform, Standard
@@ -41,13 +41,13 @@ def plan() -> Plan:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The words of the pictures drawn in a test, in order."""
     words: list[str] = []
-    original = pictures._Pen.text
+    original = pictures.Pen.text
 
     def record(self: Any, x: Any, y: Any, text: str, **options: Any) -> None:
         words.append(text)
         original(self, x, y, text, **options)
 
-    monkeypatch.setattr(pictures._Pen, "text", record)
+    monkeypatch.setattr(pictures.Pen, "text", record)
     return words
 
 
@@ -60,8 +60,8 @@ def tile(picture: Image.Image, x: float, y: float) -> np.ndarray:
 
 
 def test_every_tile_shows_what_its_step_makes(images: np.ndarray, plan: Plan):
-    picture = pictures.render_preview(images[0], plan, index=0)
-    layout = pictures._layout(plan)
+    picture = previews.render_preview(images[0], plan, index=0)
+    layout = previews._layout(plan)
     start = Image.fromarray(images[0])
     solarized = ImageOps.solarize(start, 100)
     equalized = ImageOps.equalize(solarized)
@@ -85,7 +85,7 @@ def test_operations_amounts_and_weights_are_written(
 ):
     crop, flip = np.array([[6, 1], [4, 4]], np.int32), np.array([True, True])
     moved = change(plan, CropFlip, padding=4, crop=crop, flip=flip)
-    pictures.render_preview(images[0], moved, index=0)
+    previews.render_preview(images[0], moved, index=0)
     assert written[0] == "image 0, view 0"
     pairs = set(pairwise(written))
     assert {("solarize", "100 threshold"), ("equalize", ""), ("posterize", "2 bits")} <= pairs
@@ -93,13 +93,13 @@ def test_operations_amounts_and_weights_are_written(
     assert ("view", "0.50 clean + 0.50 mix") in pairs
     assert ("clean", "mirrored, 3 px right, 2 px up") in pairs
     written.clear()
-    pictures.render_preview(images[1], moved, index=1)
+    previews.render_preview(images[1], moved, index=1)
     assert ("clean", "mirrored") in set(pairwise(written))
 
 
 def test_bars_are_as_long_as_the_weights(images: np.ndarray, plan: Plan):
-    pixels = np.asarray(pictures.render_preview(images[0], plan))
-    layout = pictures._layout(plan)
+    pixels = np.asarray(previews.render_preview(images[0], plan))
+    layout = previews._layout(plan)
     column = (pixels[:, layout.weight : layout.weight + 74] == pictures._BAR).all(axis=2)
     lengths = [row.sum() for row in column if row.any()]
     assert sorted({round(length / 62, 1) for length in lengths}) == [0.3, 0.8]  # 62 is a whole bar
@@ -114,16 +114,16 @@ def test_any_image_is_drawn(shape: tuple[int, int, int]):
     plan = AugMix(ops="all").sample(
         np.array([7]), num_views=1, size=shape[:2], stream=Stream(seed=1)
     )
-    picture = pictures.render_preview(image, plan)
+    picture = previews.render_preview(image, plan)
     assert picture.mode == "RGB"
     assert 1100 <= picture.width <= 1300
-    assert pictures.render_preview(image, plan, scale=2).width == 2 * picture.width
+    assert previews.render_preview(image, plan, scale=2).width == 2 * picture.width
 
 
 def test_a_plan_without_operations_is_drawn(images: np.ndarray):
     plan = Standard().sample(np.arange(2), num_views=1, size=(SIDE, SIDE), stream=Stream(seed=0))
-    picture = pictures.render_preview(images[0], plan)
-    layout = pictures._layout(plan)
+    picture = previews.render_preview(images[0], plan)
+    layout = previews._layout(plan)
     np.testing.assert_array_equal(tile(picture, layout.view, 60), images[0])
 
 
@@ -143,8 +143,8 @@ def test_noise_holes_and_partners_are_shown_and_named(
         == 1
         and drawn.pairs.weight[0] < 1
     )
-    path = pictures.write_preview(tmp_path / "preview.png", images, plan)
-    layout = pictures._layout(plan)
+    path = previews.write_preview(tmp_path / "preview.png", images, plan)
+    layout = previews._layout(plan)
     views = np.rint(define(images, plan)[0] * 255).transpose(0, 2, 3, 1)
     with Image.open(path) as page:
         for row in range(2):
@@ -153,21 +153,21 @@ def test_noise_holes_and_partners_are_shown_and_named(
     assert "; ".join(plan.describe_finish(0)) in written
     assert "; ".join(plan.describe_finish(1)) in written
     with pytest.raises(ValueError, match="call write_preview"):
-        pictures.render_preview(images[0], plan)
+        previews.render_preview(images[0], plan)
 
 
 def test_views_with_the_amplitude_of_others_are_shown(tmp_path, images: np.ndarray):
     draws = {"num_views": 2, "size": (SIDE, SIDE), "stream": Stream(seed=6)}
     plan = APR(form="p", base=AugMix(width=1)).sample(np.arange(2), **draws)
-    page = np.asarray(Image.open(pictures.write_preview(tmp_path / "preview.png", images, plan)))
+    page = np.asarray(Image.open(previews.write_preview(tmp_path / "preview.png", images, plan)))
     views = np.clip(np.rint(define(images, plan) * 255), 0, 255).transpose(0, 1, 3, 4, 2)
     assert "amplitude from image" in plan.describe_finish(0, 1)[0]
-    left = pictures._layout(plan).view
+    left = previews._layout(plan).view
     for row in range(4):  # image after image, view after view
         shown = tile(Image.fromarray(page).convert("RGB"), left, 60 + row * page.shape[0] / 4)
         np.testing.assert_array_equal(shown, views[row % 2, row // 2])
     with pytest.raises(ValueError, match="call write_preview"):
-        pictures.render_preview(images[0], plan)
+        previews.render_preview(images[0], plan)
 
 
 def test_an_image_changed_before_the_chains_has_the_name_of_its_stage(
@@ -175,7 +175,7 @@ def test_an_image_changed_before_the_chains_has_the_name_of_its_stage(
 ):
     policy = APR(base=AugMix(crop_padding=4))
     plan = policy.sample(np.arange(2), num_views=1, size=(SIDE, SIDE), stream=Stream(seed=6))
-    pictures.write_preview(tmp_path / "preview.png", images, plan.with_clean())
+    previews.write_preview(tmp_path / "preview.png", images, plan.with_clean())
     stage = plan.find(Recombined)
     crop = plan.find(CropFlip)
     assert stage is not None
@@ -189,31 +189,31 @@ def test_an_image_changed_before_the_chains_has_the_name_of_its_stage(
     assert any(note.startswith(f"first: {first}") for note in written)
     page = np.asarray(Image.open(tmp_path / "preview.png").convert("RGB"))
     made = crop.apply(stage.apply(images[None]))
-    middle = 60 + (pictures._layout(plan).tile_height + 46)
+    middle = 60 + (previews._layout(plan).tile_height + 46)
     shown = tile(Image.fromarray(page), 26, middle + page.shape[0] / 4)
     np.testing.assert_array_equal(shown, made[0, 0])
 
 
 def test_a_page_holds_all_views_of_all_images(tmp_path, images: np.ndarray, plan: Plan):
-    path = pictures.write_preview(tmp_path / "preview.png", images, plan.with_clean())
-    row = pictures.render_preview(images[0], plan)
+    path = previews.write_preview(tmp_path / "preview.png", images, plan.with_clean())
+    row = previews.render_preview(images[0], plan)
     with Image.open(path) as page:
         assert page.format == "PNG"
         assert page.size == (row.width, 4 * row.height)
         second = page.crop((0, row.height, row.width, 2 * row.height - 1))
-    expected = pictures.render_preview(images[0], plan.with_clean(), view=1)
+    expected = previews.render_preview(images[0], plan.with_clean(), view=1)
     expected = expected.crop((0, 0, row.width, row.height - 1))
     np.testing.assert_array_equal(np.asarray(second), np.asarray(expected))
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path, images: np.ndarray, plan: Plan):
     with pytest.raises(ValueError, match="one of 2 images and 1 views, got index 2"):
-        pictures.render_preview(images[0], plan, index=2)
+        previews.render_preview(images[0], plan, index=2)
     with pytest.raises(ValueError, match="scale must be above 0"):
-        pictures.render_preview(images[0], plan, scale=0)
+        previews.render_preview(images[0], plan, scale=0)
     with pytest.raises(ValueError, match="28x28 pixels, got 1 of 20x28"):
-        pictures.render_preview(images[0, :20], plan)
+        previews.render_preview(images[0, :20], plan)
     with pytest.raises(ValueError, match="nothing to draw"):
-        pictures.write_preview(tmp_path / "x.png", images[:0], plan[:0])
+        previews.write_preview(tmp_path / "x.png", images[:0], plan[:0])
     with pytest.raises(RunError, match="cannot write"):
-        pictures.write_preview(tmp_path / "missing" / "x.png", images, plan)
+        previews.write_preview(tmp_path / "missing" / "x.png", images, plan)
