@@ -20,8 +20,6 @@ from augmix.per_image import (
     write_predictions,
 )
 from augmix.results import (
-    CONFIG_FILE,
-    LOG_FILE,
     RESULTS_FILE,
     Bins,
     Cell,
@@ -33,6 +31,7 @@ from augmix.results import (
     provenance,
     write_results,
 )
+from augmix.run_folder import CONFIG_FILE, LOG_FILE
 
 NAMES = (
     "gaussian_noise",

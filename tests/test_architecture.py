@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "augmix"
 PAGE = ROOT / "docs" / "architecture.md"
 LAYERS = [  # of packages and top-level modules, the lowest first
     "errors rng jit files shards user_code arrays distributed devices results "
-    "per_image bootstrap metrics published progress",
+    "run_folder per_image bootstrap metrics published progress",
     "augment corruptions data models transforms",
     "methods",
     "training evaluation write stylize pictures previews",
@@ -26,6 +26,7 @@ WITHOUT_TORCH = {
     "report",
     "metrics",
     "results",
+    "run_folder",
     "per_image",
     "bootstrap",
     "published",

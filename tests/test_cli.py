@@ -19,15 +19,8 @@ import augmix
 from augmix import benchmarks, cli, corruptions, files, pictures
 from augmix.evaluation.models import load_run
 from augmix.flags import decide_training, parse_training, spell_margin
-from augmix.results import (
-    CONFIG_FILE,
-    LOG_FILE,
-    MODEL_FILE,
-    RESULTS_FILE,
-    STATE_FILE,
-    WEIGHTS_FILE,
-    load_results,
-)
+from augmix.results import RESULTS_FILE, load_results
+from augmix.run_folder import CONFIG_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, WEIGHTS_FILE
 from augmix.training.settings import flatten
 
 TOY = ["--source", "digits", "--model", "small", "--epochs", "1", "--max-train-images", "60"]

@@ -22,11 +22,11 @@ from augmix.results import (
     Results,
     Scaled,
     SequenceCell,
-    load_log,
     load_results,
     provenance,
     write_results,
 )
+from augmix.run_folder import load_log
 
 
 def make_results() -> Results:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from throughput import synchronize, time_calls
 
-from augmix import files, results
+from augmix import files, run_folder
 from augmix.data.batches import BatchOrder
 from augmix.data.sources import Source
 from augmix.devices import peak_memory_mib
@@ -147,7 +147,7 @@ def train_headline(setup: Setup, folder: Path, *, epochs: int) -> tuple[Classifi
     train_model(run, config)
     synchronize(setup.device)
     seconds = time.perf_counter() - start
-    log = files.load_lines(folder / results.LOG_FILE)
+    log = files.load_lines(folder / run_folder.LOG_FILE)
     waited_s = sum(
         line["wait_fraction"] * _duration_s(log, index) for index, line in enumerate(log)
     )

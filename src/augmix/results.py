@@ -1,12 +1,10 @@
-"""Records of a run: cells, results and provenance; one reader for each file.
+"""Records of an evaluation: cells, results and provenance.
 
-`results.json` holds sums; `augmix.per_image` has the predictions of every image. Every file but the
-logs is written atomically, so a killed process leaves either the old file or the new one.
+`results.json` holds sums; `augmix.per_image` has the predictions of every image.
 """
 
 import os
 import platform
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -21,25 +19,14 @@ from jaxtyping import Float64
 from augmix.errors import RunError, import_library
 from augmix.files import (
     load_json,
-    load_lines,
     load_record,
     to_plain,
     write_json,
 )
 from augmix.metrics import ece_from_bins, rms_from_bins
 
-CONFIG_FILE = "config.json"
 DRAWS_FILE = "draws.npz"
-LOG_FILE = "log.jsonl"
-MODEL_FILE = "model.json"
-REPORT_FILE = "report.html"
 RESULTS_FILE = "results.json"
-STATE_FILE = "state.pt"
-WEIGHTS_FILE = "weights.safetensors"
-SCHEMA = 1  # of model.json
-CONFIG_SCHEMA = 2  # of config.json, which holds the flags of `augmix train` by name
-_MEMBER = re.compile(r"seed-\d+")  # run of an ensemble, see `RunConfig.seeds`
-_SHOWN = 8  # runs in a message
 _SCORES = ("confidence", "max_logit", "energy")  # of an `OutlierCell`
 RESULTS_SCHEMA = 3  # of results.json and the folder of predictions
 
@@ -67,31 +54,6 @@ class CellKey(NamedTuple):
     suite: str
     name: str
     severity: int | float
-
-
-def list_runs(folder: Path) -> list[Path]:
-    """Return the run folders inside a folder that is none itself, by name; empty for a run."""
-    own = (CONFIG_FILE, MODEL_FILE)
-    if not folder.is_dir() or any((folder / name).exists() for name in own):
-        return []
-    inside = [each for each in folder.iterdir() if any((each / name).exists() for name in own)]
-    return sorted(inside, key=lambda each: (len(each.name), each.name))
-
-
-def list_members(folder: Path) -> list[Path]:
-    """Return the runs that `augmix train --seeds N` left in a folder; empty if it holds others.
-
-    Raises:
-        RunError: If the folder holds runs of another kind; the message lists them.
-    """
-    runs = list_runs(folder)
-    if runs and not all(_MEMBER.fullmatch(run.name) for run in runs):
-        shown = ", ".join(map(str, runs[:_SHOWN]))
-        rest = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
-        raise RunError(
-            f"{folder} is no run, but holds {len(runs)}: {shown}{rest}; name one of them"
-        )
-    return runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -395,50 +357,6 @@ class FittedFacts(TypedDict, total=False):
     histogram: CalibratorFacts
 
 
-class ConfigFacts(TypedDict, total=False):
-    """The types of what `config.json` holds, as far as it is looked at."""
-
-    size: int | None
-    interpolation: str | None
-
-
-class ModelFile(TypedDict):
-    """The types of what `model.json` holds, as far as it is looked at."""
-
-    name: str
-    num_classes: int
-    channels: int
-
-
-class ValidationRecord(TypedDict):
-    """What `log.jsonl` holds about the validation of an epoch; errors are fractions."""
-
-    clean_error: float
-    corrupted_error: float
-    selected_epoch: int  # whose weights the run keeps so far, counted from 1
-    seconds: float
-    time_fraction: float  # of the training of the epoch
-
-
-class LogRecord(TypedDict, total=False):
-    """The types of what a line of `log.jsonl` holds."""
-
-    step: Required[int]
-    epoch: float
-    loss: float
-    terms: dict[str, float]
-    learning_rate: float
-    train_error: float
-    images_per_second: float
-    wait_fraction: float
-    peak_memory_mib: float
-    seconds: float
-    flop: float  # of all passes since the start of the run, see `training.logging.Cost`
-    validation: ValidationRecord  # only at the end of an epoch
-    skipped: list[str]  # only of step 0
-    left_out: dict[str, int]  # only of step 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutlierCell:
     """Clean images against images of no class of the model (suite ``ood``).
@@ -681,16 +599,6 @@ class Results:
     def find_sequence(self, name: str) -> SequenceCell | None:
         """Return the perturbation's cell, or None if it was not measured yet."""
         return next((cell for cell in self.sequences if cell.name == name), None)
-
-
-def load_log(folder: Path) -> list[LogRecord]:
-    """Load `log.jsonl` of a run folder, empty if it has none; a damaged line is a `RunError`."""
-    return load_lines(folder / LOG_FILE, LogRecord)
-
-
-def load_steps(folder: Path) -> list[LogRecord]:
-    """Load the lines of `load_log` that are about steps; a first one may be about the images."""
-    return [record for record in load_log(folder) if record["step"]]
 
 
 def write_results(path: Path, results: Results) -> None:

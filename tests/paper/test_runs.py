@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toy_runs import read_weights, toy_config, write_npz
 
-from augmix import files, results
+from augmix import files, results, run_folder
 from augmix.errors import Interrupted, RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.files import hold_folder
@@ -184,7 +184,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path):
     script.write_text(VICTIM)
     tests = Path(__file__).parents[1]
     parent = subprocess.Popen([sys.executable, str(script), str(tmp_path), str(tests)])
-    logs = [tmp_path / name / results.LOG_FILE for name in ("endless", "endless1")]
+    logs = [tmp_path / name / run_folder.LOG_FILE for name in ("endless", "endless1")]
     give_up = time.monotonic() + 120
     while not all(map(Path.exists, logs)):
         assert parent.poll() is None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_runs import NAMES, keep_cells, make_run, write_examples
 
-from augmix import results
+from augmix import results, run_folder
 from augmix.bootstrap import proportion_interval
 from augmix.errors import RunError
 from augmix.per_image import MeasuredImages, images_path, load_images, write_predictions
@@ -145,7 +145,7 @@ def test_equal_labels_are_distinguished(tmp_path: Path):
 def test_repeated_steps_of_a_log_count_once(tmp_path: Path):
     make_run(tmp_path / "a")
     lines = [{"step": step, "epoch": step, "loss": 1.0} for step in (1, 2, 3, 2, 3, 4)]
-    log = tmp_path / "a" / results.LOG_FILE
+    log = tmp_path / "a" / run_folder.LOG_FILE
     log.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 5, "lo')
     assert [record["step"] for record in load_runs([tmp_path / "a"])[0].log] == [1, 2, 3, 4]
 

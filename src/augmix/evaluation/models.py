@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from augmix import distributed, files, results
+from augmix import distributed, files, results, run_folder
 from augmix.data import Reading
 from augmix.data.decode import check_resize
 from augmix.data.derived import (
@@ -183,17 +183,17 @@ class TrainedRun:
 
 def load_run(folder: Path) -> TrainedRun:
     """Load the settings a run folder was trained with; a folder without them is a `RunError`."""
-    path = folder / results.CONFIG_FILE
+    path = folder / run_folder.CONFIG_FILE
     if folder.is_dir() and not path.exists():
         raise RunError(
             f"{folder} is no run folder: it has no {path.name}. Name a folder that augmix train "
             f"wrote, or another model, and the images by --data {folder}"
         )
     plain = files.load_json(path)
-    if plain.get("schema") != results.CONFIG_SCHEMA:
+    if plain.get("schema") != run_folder.CONFIG_SCHEMA:
         raise RunError(
-            f"{path} is not the configuration of a run of schema {results.CONFIG_SCHEMA} (it has "
-            f"{plain.get('schema')!r}): use the version of the package that began the run, or "
+            f"{path} is not the configuration of a run of schema {run_folder.CONFIG_SCHEMA} "
+            f"(it has {plain.get('schema')!r}): use the version of the package that began the run, or "
             "train it again"
         )
     if plain.get("source") == "digits":
@@ -237,7 +237,7 @@ def _expand(models: Sequence[str]) -> list[str]:
     """Replace the folder of several seeds by their runs."""
     found: list[str] = []
     for spec in models:
-        members = results.list_members(Path(spec).expanduser())
+        members = run_folder.list_members(Path(spec).expanduser())
         found += map(str, members) if members else [spec]
     return found
 
@@ -390,7 +390,7 @@ def _check_unseen(member: Member, source: Source) -> None:
 
 def _trained_on(member: Member) -> str | None:
     """The fingerprint of the training images of a run, also of those held out; None if unknown."""
-    path = member.folder / results.STATE_FILE
+    path = member.folder / run_folder.STATE_FILE
     if member.trained is None or not path.exists():
         return None
     state = load_tensors(path)

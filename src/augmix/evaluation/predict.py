@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from augmix import results
+from augmix import results, run_folder
 from augmix.arrays import from_pillow
 from augmix.data import Reading
 from augmix.data.batches import spread_positions
@@ -408,7 +408,7 @@ def _csv_line(cells: Sequence[Any]) -> str:
 def _open(config: PredictConfig) -> _Model:
     """Open the model, on its device."""
     folder = Path(config.model).expanduser()
-    members = results.list_members(folder) if folder.is_dir() else []
+    members = run_folder.list_members(folder) if folder.is_dir() else []
     run = load_run(members[0] if members else folder) if folder.is_dir() else None
     models = [open_model(each) for each in members or [config.model]]
     model = models[0]

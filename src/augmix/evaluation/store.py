@@ -45,10 +45,7 @@ from augmix.per_image import (
     write_predictions,
 )
 from augmix.results import (
-    CONFIG_FILE,
-    MODEL_FILE,
     RESULTS_FILE,
-    WEIGHTS_FILE,
     Cell,
     CellKey,
     FrequencyCell,
@@ -59,6 +56,7 @@ from augmix.results import (
     write_results,
 )
 from augmix.rng import Purpose, Stream
+from augmix.run_folder import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE
 
 _FIELDS = {  # of `Results`
     Cell: "cells",

@@ -37,7 +37,8 @@ from augmix.models import find_family
 from augmix.models.layers import Classifier
 from augmix.models.preprocessing import Preprocessing
 from augmix.models.weights import build_network, load_model
-from augmix.results import CONFIG_FILE, RESULTS_FILE, ConfigFacts, find_temperature, load_results
+from augmix.results import RESULTS_FILE, find_temperature, load_results
+from augmix.run_folder import CONFIG_FILE, ConfigFacts
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors"}

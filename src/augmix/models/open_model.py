@@ -59,7 +59,7 @@ from augmix.models.weights import (
     note_averaged,
 )
 from augmix.models.wrapper import OpenedModel, OpenOptions, Outputs, hash_weights
-from augmix.results import MODEL_FILE
+from augmix.run_folder import MODEL_FILE
 from augmix.user_code import PREFIX, describe_error, hash_module, import_object, search_path
 
 _IMAGENET_SIZE = 224

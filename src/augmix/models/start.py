@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from augmix import files, results
+from augmix import files, run_folder
 from augmix.errors import RunError, first_line, import_library
 from augmix.files import load_record
 from augmix.models import MODULE, ModelConfig, find_family, is_foreign
@@ -68,7 +68,7 @@ def network_name(text: str) -> str:
     """
     folder = Path(text).expanduser()
     if folder.is_dir():
-        path = folder / results.MODEL_FILE
+        path = folder / run_folder.MODEL_FILE
         if not path.exists() and _is_network(text):
             return text  # a folder that happens to have the name of a network
         if not path.exists():
@@ -134,9 +134,9 @@ def find_start(text: str, *, pretrained: bool | None = None) -> Start:
     if isinstance(network, Classifier):  # of this package, or of a run
         config, state = network.config, network.state_dict()
         geometry: dict[str, Any] = form
-        path = Path(text).expanduser() / results.CONFIG_FILE
+        path = Path(text).expanduser() / run_folder.CONFIG_FILE
         if is_foreign(name) and path.exists():  # which a run has trained at its size
-            facts = load_record(path, results.ConfigFacts)
+            facts = load_record(path, run_folder.ConfigFacts)
             geometry |= {
                 "size": facts.get("size") or 0,
                 "interpolation": facts.get("interpolation"),

@@ -21,7 +21,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as pack_weights
 from torch import Tensor, nn
 
-from augmix import files, results
+from augmix import files, run_folder
 from augmix.errors import RunError, first_line, import_library
 from augmix.models import BLURRED, MODULE, ModelConfig, find_family, is_own
 from augmix.models.batch_norm import main_state
@@ -33,7 +33,7 @@ _MAX_DEPTH = 2000
 _MAX_PARAMETERS = 2**30
 _HUB_PREFIX = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_MODEL_FILES = (results.MODEL_FILE, results.WEIGHTS_FILE)
+_MODEL_FILES = (run_folder.MODEL_FILE, run_folder.WEIGHTS_FILE)
 
 
 def build_model(
@@ -148,12 +148,12 @@ def save_model(folder: Path, model: nn.Module) -> None:
             f"save_model takes a model of build_model, got {type(model).__name__}; "
             "unwrap it first (model.module, model._orig_mod)"
         )
-    write_weights(Path(folder) / results.WEIGHTS_FILE, model)
-    config = {"schema": results.SCHEMA, **asdict(model.config)}
+    write_weights(Path(folder) / run_folder.WEIGHTS_FILE, model)
+    config = {"schema": run_folder.MODEL_SCHEMA, **asdict(model.config)}
     for name in ("class_names", "head"):
         if not config[name]:
             del config[name]
-    files.write_json(Path(folder) / results.MODEL_FILE, config)
+    files.write_json(Path(folder) / run_folder.MODEL_FILE, config)
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
@@ -186,8 +186,8 @@ def check_reload(model: Classifier) -> None:
         if not isinstance(value, Tensor):
             raise RunError(
                 f"{name} could not be saved: {key} of its state is a {type(value).__name__}, and "
-                f"{results.WEIGHTS_FILE} holds tensors alone; make it a buffer, or leave it out of "
-                "the module's state"
+                f"{run_folder.WEIGHTS_FILE} holds tensors alone; make it a buffer, or leave it out "
+                "of the module's state"
             )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise RunError(
@@ -230,18 +230,18 @@ def load_model(
             hub has no such model or cannot be reached.
     """
     folder = fetch_from_hub(str(where), revision=revision) if is_hub_name(where) else Path(where)
-    if members := results.list_runs(folder):
+    if members := run_folder.list_runs(folder):
         raise RunError(
             f"{folder} is no run, but holds {len(members)}: {', '.join(map(str, members[:8]))}; "
             "name one of them (augmix evaluate takes the seeds of one run as an ensemble)"
         )
-    config = _load_config(folder / results.MODEL_FILE)
-    path = folder / results.WEIGHTS_FILE
+    config = _load_config(folder / run_folder.MODEL_FILE)
+    path = folder / run_folder.WEIGHTS_FILE
     weights = load_tensors(path)
     try:
         model = _fit(config, weights, str(path), network)
     except ValueError as error:
-        raise RunError(f"{folder / results.MODEL_FILE}: {error}") from error
+        raise RunError(f"{folder / run_folder.MODEL_FILE}: {error}") from error
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise RunError(f"{path} is damaged: {name} is not finite; train the model again")
@@ -265,10 +265,10 @@ def _fit(
 
 def has_whole_model(folder: Path) -> bool:
     """Whether a folder holds `model.json` and the whole file of weights, by its size."""
-    if not (folder / results.MODEL_FILE).exists():
+    if not (folder / run_folder.MODEL_FILE).exists():
         return False
     try:
-        with safe_open(folder / results.WEIGHTS_FILE, "pt"):  # reads the header
+        with safe_open(folder / run_folder.WEIGHTS_FILE, "pt"):  # reads the header
             return True
     except (OSError, SafetensorError):
         return False
@@ -277,8 +277,8 @@ def has_whole_model(folder: Path) -> bool:
 def _load_config(path: Path) -> ModelConfig:
     plain = files.load_json(path)
     schema = plain.pop("schema", None)
-    if schema != results.SCHEMA:
-        raise RunError(f"{path} must have schema {results.SCHEMA}, got {schema!r}")
+    if schema != run_folder.MODEL_SCHEMA:
+        raise RunError(f"{path} must have schema {run_folder.MODEL_SCHEMA}, got {schema!r}")
     for name in ("mean", "std"):  # whose defaults may be those of another network
         if name not in plain:
             raise RunError(f"{path}: {name} is missing; train the model again")

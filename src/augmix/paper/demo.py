@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from augmix import files, results
+from augmix import files, run_folder
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
 from augmix.paper.config import DemoConfig
@@ -35,7 +35,7 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         how = EvaluateConfig(preset="imagenet", max_images=config.max_images, device="cpu")
         measurement = Measurement(models=(str(run),), how=how)
         measured = run_measurement(measurement, on_progress=on_progress)
-        log = results.load_steps(run)
+        log = run_folder.load_steps(run)
         seconds += log[-1].get("seconds", 0.0) if log else 0.0  # over all restarts
         seconds += sum(cell.seconds for cell in measured.cells)
         numbers = summarise(measured)
@@ -43,7 +43,7 @@ def demo(config: DemoConfig, *, on_progress: OnProgress | None = None) -> Path:
         runs.append(run)
     emit(PhaseStarted(title="report"))
     files.write_json(config.out / SUMMARY_FILE, {"seconds": seconds, **summary})
-    return write_report(runs, config.out / results.REPORT_FILE)
+    return write_report(runs, config.out / run_folder.REPORT_FILE)
 
 
 def demo_run(config: DemoConfig, method: str) -> TrainConfig:

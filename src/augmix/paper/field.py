@@ -34,7 +34,8 @@ from augmix.paper.config import RECIPE_TITLES
 from augmix.paper.runs import Task
 from augmix.published import LaterRow
 from augmix.report.tables import Column, Entry, Row, Table, text
-from augmix.results import Results, load_steps
+from augmix.results import Results
+from augmix.run_folder import load_steps
 from augmix.training.logging import Cost, count_cost, format_flop
 from augmix.training.run import open_training
 

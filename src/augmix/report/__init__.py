@@ -22,7 +22,7 @@ from augmix.report.estimates import summarise as summarise
 from augmix.report.exports import EXPORT_SIGNS, EXPORTS
 from augmix.report.sections import decision_words as decision_words
 from augmix.report.sections import register_section as register_section
-from augmix.results import REPORT_FILE
+from augmix.run_folder import REPORT_FILE
 
 Export = Literal["csv", "json", "latex", "markdown"]
 

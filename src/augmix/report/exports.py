@@ -23,14 +23,8 @@ from augmix.report.load import Run, flatten
 from augmix.report.robustness import attack_words
 from augmix.report.sections import all_tables, lead
 from augmix.report.tables import Entry, Table, escape_markdown, to_markdown_table
-from augmix.results import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    RESULTS_FILE,
-    WEIGHTS_FILE,
-    ModelFile,
-    load_results,
-)
+from augmix.results import RESULTS_FILE, load_results
+from augmix.run_folder import CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, ModelFile
 
 _FACTS = ("num_parameters", "num_classes", "seed", "weights_sha256")  # of a model card
 _SCHEMA = 2  # of the JSON file

@@ -28,18 +28,8 @@ from augmix.per_image import (
     load_sequence_predictions,
     predictions_path,
 )
-from augmix.results import (
-    CONFIG_FILE,
-    RESULTS_FILE,
-    Cell,
-    CellKey,
-    FrequencyCell,
-    LogRecord,
-    Results,
-    list_members,
-    load_log,
-    load_results,
-)
+from augmix.results import RESULTS_FILE, Cell, CellKey, FrequencyCell, Results, load_results
+from augmix.run_folder import CONFIG_FILE, LogRecord, list_members, load_log
 
 BAR = "c-bar"  # suite of the corruptions of Mintun et al. (2021)
 

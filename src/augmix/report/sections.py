@@ -32,7 +32,8 @@ from augmix.report.tables import (
     table_by_row,
     text,
 )
-from augmix.results import Results, ValidationRecord
+from augmix.results import Results
+from augmix.run_folder import ValidationRecord
 
 # -- Summary --------------------------------------------------------------------------------------
 

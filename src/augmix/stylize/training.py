@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from augmix import files, results
+from augmix import files, run_folder
 from augmix.data.batches import BatchOrder, run_ahead
 from augmix.data.stores import Source
 from augmix.devices import resolve_device, torch_settings
@@ -299,7 +299,7 @@ def _train(
             is_end = progress.step == config.steps
             if is_end or progress.step % config.log_every == 0:
                 line = progress.line()
-                files.append_line(folder / results.LOG_FILE, line)
+                files.append_line(folder / run_folder.LOG_FILE, line)
                 emit(DecoderStepsLogged(num_steps=config.steps, record=line))
             if is_end or progress.step % config.checkpoint_every == 0:
                 save()

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from augmix import distributed, files, results
+from augmix import distributed, files, run_folder
 from augmix.errors import ResumeError, RunError, first_line
 
 _SCHEMA = 3  # 2 had an identity of other names; 1 kept the state of torch's random generators
@@ -90,7 +90,7 @@ def explain_misfit(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:  # torch raises what its code meets
         raise ResumeError(
-            f"{folder / results.STATE_FILE}: the checkpoint does not fit this model "
+            f"{folder / run_folder.STATE_FILE}: the checkpoint does not fit this model "
             f"({first_line(error)}); choose another --out, or delete {folder}"
         ) from error
 
@@ -106,7 +106,7 @@ def write_state(folder: Path, state: State) -> None:
     Raises:
         RunError: If it cannot be written, e.g. because the disk is full.
     """
-    files.write_bytes(folder / results.STATE_FILE, pack(state))
+    files.write_bytes(folder / run_folder.STATE_FILE, pack(state))
 
 
 def pack(state: State) -> bytes:
@@ -128,7 +128,7 @@ def check_space(folder: Path, sizes: Mapping[str, int], num_weights: int) -> Non
         RunError: Naming what is free, and what is needed by what.
     """
     state, mib = sum(sizes.values()), 2**20
-    paths = (folder / results.STATE_FILE, folder / results.WEIGHTS_FILE)
+    paths = (folder / run_folder.STATE_FILE, folder / run_folder.WEIGHTS_FILE)
     there = sum(path.stat().st_size for path in paths if path.exists())
     needed = 2 * state + num_weights - there
     free = shutil.disk_usage(folder).free
@@ -136,9 +136,9 @@ def check_space(folder: Path, sizes: Mapping[str, int], num_weights: int) -> Non
         parts = ", ".join(f"{name} {size / mib:,.1f}" for name, size in sizes.items() if size)
         raise RunError(
             f"{folder} has {free / mib:,.1f} MiB free, and the run needs {needed / mib:,.1f} MiB: "
-            f"twice {results.STATE_FILE} of {state / mib:,.1f} MiB ({parts}), of which the earlier "
-            f"one is kept until the next is complete, and {num_weights / mib:,.1f} MiB of "
-            f"{results.WEIGHTS_FILE}"
+            f"twice {run_folder.STATE_FILE} of {state / mib:,.1f} MiB ({parts}), of which the "
+            f"earlier one is kept until the next is complete, and {num_weights / mib:,.1f} MiB of "
+            f"{run_folder.WEIGHTS_FILE}"
             + (f", less the {there / mib:,.1f} MiB that are there" if there else "")
             + "; make room, or choose another --out"
         )
@@ -236,7 +236,7 @@ def load_state(folder: Path) -> State | None:
     Raises:
         RunError: If the file is damaged (its checksums are verified) or of another schema.
     """
-    path = folder / results.STATE_FILE
+    path = folder / run_folder.STATE_FILE
     content = distributed.broadcast(_read(path) if distributed.rank() == 0 else None)
     if content is None:
         return None
@@ -246,7 +246,7 @@ def load_state(folder: Path) -> State | None:
 def load_meters(folder: Path, kind: type[_Meters], state: State) -> _Meters:
     """Make the meters of a run, a dataclass of steps and sums, from its state."""
     return files.load_record(
-        folder / results.STATE_FILE,
+        folder / run_folder.STATE_FILE,
         kind,
         {**state.meters, "step": state.step},
         way_out=f"choose another --out, or delete {folder}",

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from augmix import distributed, files, results
+from augmix import distributed, files, run_folder
 from augmix.devices import peak_memory_mib
 from augmix.errors import RunError, first_line, import_library
 from augmix.methods import Method
@@ -212,7 +212,7 @@ def logging_to(
         def watch(event: Event) -> None:
             nonlocal is_finished
             if isinstance(event, TrainingStarted):
-                lines = results.load_steps(event.folder)
+                lines = run_folder.load_steps(event.folder)
                 for logger in loggers:
                     logger.start(event.folder, lines)
             elif isinstance(event, StepsLogged):

@@ -23,7 +23,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from augmix import distributed, files, results
+from augmix import distributed, files, run_folder
 from augmix.data.batches import BatchOrder
 from augmix.data.inventory import record_images
 from augmix.data.sources import Source
@@ -258,9 +258,9 @@ class _Training:
         folder, meters = self.config.run.out, self.meters
         if self.run.validation is not None and meters.selected and not has_model:
             raise RunError(
-                f"{folder / results.WEIGHTS_FILE} with the weights of the selected epoch "
-                f"{meters.selected} is gone, and {results.STATE_FILE} has those of the last one; "
-                "put it back, or train again in another --out"
+                f"{folder / run_folder.WEIGHTS_FILE} with the weights of the selected epoch "
+                f"{meters.selected} is gone, and {run_folder.STATE_FILE} has those of the last "
+                "one; put it back, or train again in another --out"
             )
         if self.validation is not None:
             self.emit(Note(text=self.validation.describe()))
@@ -301,7 +301,7 @@ class _Training:
     def keep_model(self) -> None:
         """Write the weights of the last step, where no epoch was selected."""
         if self.validation is not None:
-            text = f"{results.WEIGHTS_FILE} has the weights of epoch {self.meters.selected}"
+            text = f"{run_folder.WEIGHTS_FILE} has the weights of epoch {self.meters.selected}"
             self.emit(Note(text=text))
             return
         seed_torch(self.config.run.seed, self.num_steps)
@@ -343,7 +343,7 @@ class _Training:
         flop = float(self.cost.flop * count_images(self.order, done))
         record = {**line, "flop": flop, **found}
         if distributed.rank() == 0:
-            files.append_line(self.config.run.out / results.LOG_FILE, record)
+            files.append_line(self.config.run.out / run_folder.LOG_FILE, record)
         self.emit(StepsLogged(num_steps=self.num_steps, record=record))
 
     def _validate(self, validation: Validation) -> dict[str, Any]:
@@ -357,7 +357,7 @@ class _Training:
         if meters.select(validation.key(score)) and distributed.rank() == 0:
             save_model(self.config.run.out, cast(Classifier, model))
         seconds = perf_counter() - began
-        record = results.ValidationRecord(
+        record = run_folder.ValidationRecord(
             clean_error=score.clean / len(validation.plan.clean),
             corrupted_error=score.corrupted / len(validation.plan.corrupted),
             selected_epoch=meters.selected,
@@ -509,7 +509,7 @@ def _start(
     meters = checkpoint.load_meters(folder, Meters, state) if state else Meters()
     if meters.step > num_steps:
         raise ResumeError(
-            f"{folder / results.STATE_FILE} is of step {meters.step}, after the last one of the "
+            f"{folder / run_folder.STATE_FILE} is of step {meters.step}, after the last one of the "
             f"run, {num_steps}; choose another --out, or delete {folder}"
         )
     if distributed.rank() == 0:
@@ -531,9 +531,9 @@ def cut_log(folder: Path, step: int, left_out: Mapping[str, Any] | None = None) 
         left_out: What is left out of the images, for a first line at step 0.
     """
     lines: list[Any] = [{"step": 0, **left_out}] if left_out else []
-    lines += [line for line in results.load_log(folder) if 0 < line["step"] <= step]
+    lines += [line for line in run_folder.load_log(folder) if 0 < line["step"] <= step]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    files.write_bytes(folder / results.LOG_FILE, text.encode())
+    files.write_bytes(folder / run_folder.LOG_FILE, text.encode())
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from augmix import files, results
+from augmix import files, run_folder
 from augmix.data.decode import Geometry
 from augmix.data.sources import SOURCES, Source, as_source, name_source
 from augmix.data.stores import OpenOptions
@@ -56,7 +56,7 @@ class Run:
     @property
     def log(self) -> list[Any]:
         """The lines of `log.jsonl`: loss, learning rate and errors by step."""
-        return results.load_log(self.folder)
+        return run_folder.load_log(self.folder)
 
     def evaluate(self, data: Any, config: EvaluateConfig | None = None, **options: Any) -> Results:
         """Measure the model and write the results into the run folder, for `write_report`.
@@ -69,7 +69,7 @@ class Run:
             config = EvaluateConfig(**{"out": self.folder, **options})
         elif options:
             raise TypeError(f"give config or its fields, not both; got {sorted(options)}")
-        settings = files.load_json(self.folder / results.CONFIG_FILE)
+        settings = files.load_json(self.folder / run_folder.CONFIG_FILE)
         about = {
             "method": settings.get("method", ""),
             "seed": settings.get("seed"),

@@ -12,7 +12,7 @@ from augmix.data.sources import name_source
 from augmix.data.trees import SERVING, FolderTree, find_splits
 from augmix.errors import check_name
 from augmix.models import is_foreign
-from augmix.results import MODEL_FILE
+from augmix.run_folder import MODEL_FILE
 
 _PHOTOGRAPH_PX = 64  # of the shorter edge: larger images are photographs
 _LOOKED_AT = 50  # images

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from augmix import distributed, files, results
+from augmix import distributed, files, results, run_folder
 from augmix.augment import bank
 from augmix.data.decode import ResizedCrop
 from augmix.data.derived import Subset, hold_out, mix, open_stylised, subset, take
@@ -101,7 +101,7 @@ def train_settled(
     """Train as `train` does, a run of which nothing is open."""
     config = settled.config
     seeds, folder = config.run.seeds, config.run.out
-    if seeds > 1 and (folder / results.CONFIG_FILE).exists():
+    if seeds > 1 and (folder / run_folder.CONFIG_FILE).exists():
         raise ResumeError(
             f"{folder} holds a single run, where the runs of {seeds} seeds were to go; choose "
             "another --out"
@@ -285,8 +285,8 @@ def _train_one(settled: Settled, on_progress: OnProgress | None) -> None:
         try:
             train_model(run, config, on_progress=watch)
         finally:
-            if distributed.rank() == 0 and not (config.run.out / results.STATE_FILE).exists():
-                (config.run.out / results.CONFIG_FILE).unlink(missing_ok=True)  # nothing began
+            if distributed.rank() == 0 and not (config.run.out / run_folder.STATE_FILE).exists():
+                (config.run.out / run_folder.CONFIG_FILE).unlink(missing_ok=True)  # nothing began
 
 
 def _method_code(config: TrainConfig) -> dict[str, str]:
@@ -416,21 +416,21 @@ def _device_name(device: torch.device) -> str:
 
 def _write_config(config: TrainConfig) -> None:
     """Write `config.json` into a new run folder; refuse the folder of another run."""
-    path = config.run.out / results.CONFIG_FILE
+    path = config.run.out / run_folder.CONFIG_FILE
     ours = {
-        "schema": results.CONFIG_SCHEMA,
+        "schema": run_folder.CONFIG_SCHEMA,
         **files.to_plain(flatten(config)),
         "source": config.data.kind,
         "on_error": config.data.reading.on_error or "raise",
         **_method_code(config),
     }
-    if path.exists() and not (config.run.out / results.STATE_FILE).exists():
+    if path.exists() and not (config.run.out / run_folder.STATE_FILE).exists():
         found = files.load_json(path)
         is_other = any(found.get(name) != ours[name] for name in ours if name not in _FREE)
-        if is_other or (config.run.out / results.WEIGHTS_FILE).exists():
+        if is_other or (config.run.out / run_folder.WEIGHTS_FILE).exists():
             raise ResumeError(
-                f"{config.run.out} holds {results.CONFIG_FILE} but no {results.STATE_FILE} to "
-                "continue from; choose another --out, or delete the folder"
+                f"{config.run.out} holds {run_folder.CONFIG_FILE} but no {run_folder.STATE_FILE} "
+                "to continue from; choose another --out, or delete the folder"
             )
     if not path.exists():
         files.write_json(path, ours)

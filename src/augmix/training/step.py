@@ -28,7 +28,7 @@ from augmix.methods import Method, Objective
 from augmix.methods.losses import Loss, weigh_targets
 from augmix.models.batch_norm import split_batch_norm
 from augmix.models.layers import Classifier
-from augmix.results import STATE_FILE
+from augmix.run_folder import STATE_FILE
 from augmix.training import checkpoint
 from augmix.training.config import OptimisationConfig
 from augmix.training.optimizer import BATCH_NORMS, build_optimizer, freeze
