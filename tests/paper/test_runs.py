@@ -168,7 +168,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from toy_runs import toy_config
 from augmix.paper.runs import Task, run_tasks
-from augmix.training.config import update_config
+from augmix.training.settings import update_config
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     training = update_config(toy_config(folder / "endless"), epochs=1_000_000)

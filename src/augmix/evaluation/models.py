@@ -193,8 +193,8 @@ def load_run(folder: Path) -> TrainedRun:
     if plain.get("schema") != run_folder.CONFIG_SCHEMA:
         raise RunError(
             f"{path} is not the configuration of a run of schema {run_folder.CONFIG_SCHEMA} "
-            f"(it has {plain.get('schema')!r}): use the version of the package that began the run, or "
-            "train it again"
+            f"(it has {plain.get('schema')!r}): use the version of the package that began the run, "
+            "or train it again"
         )
     if plain.get("source") == "digits":
         plain["data"] = None
