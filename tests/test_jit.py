@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from augmix import rng
 from augmix.corruptions import noise
@@ -27,11 +28,15 @@ def test_division_follows_ieee():
     assert outer(namespace["divide"])(1.0, 0.0) == float("inf")
 
 
-def test_the_kernel_of_random_words_is_read_from_the_disk(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("build", [rng._fill_words, rng._fill_blocks])
+def test_the_kernels_of_random_words_are_read_from_the_disk(build, tmp_path: Path, monkeypatch):
     """A kernel that closes over another is never found again and is kept once for every process."""
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
-    arrays = np.zeros((1, 3), np.uint32), np.zeros((1, 4), np.uint32)
+    address, zero = np.zeros((1, 3), np.uint32), np.zeros(1, np.int64)
     for num_hits in (0, 1):
-        kernel = rng._fill_words.__wrapped__()
-        kernel(*arrays, 1, 2, 0)
+        kernel = build.__wrapped__()
+        if build is rng._fill_words:
+            kernel(address, np.zeros((1, 4), np.uint32), 1, 2, 0)
+        else:
+            kernel(address, zero, zero, np.uint32(1), np.uint32(2), np.zeros((4, 1), np.uint32))
         assert sum(kernel.stats.cache_hits.values()) == num_hits

@@ -69,6 +69,13 @@ def test_the_words_at_an_address_are_those_that_uniforms_are_made_of():
     for view, index in np.ndindex(2, len(IDS)):
         words = words_at(addresses[view, index], blocks, stream.seed)
         np.testing.assert_array_equal(to_uniforms(words.T.ravel()[:42]), expected[view, index])
+    rows = addresses.reshape(-1, 3)
+    num = np.arange(len(rows)) % 3
+    together = words_at(rows, np.concatenate([blocks[:count] for count in num]), stream.seed, num)
+    singly = [
+        words_at(row, blocks[:count], stream.seed) for row, count in zip(rows, num, strict=True)
+    ]
+    np.testing.assert_array_equal(together, np.concatenate(singly, axis=1))
     tensors = words_at_torch(
         torch.from_numpy(addresses.astype(np.int64)),
         torch.from_numpy(blocks).expand(2, len(IDS), -1),

@@ -229,13 +229,23 @@ def philox4x32(counter: UInt32[np.ndarray, "4 n"], seed: int) -> UInt32[np.ndarr
 
 
 def words_at(
-    address: UInt32[np.ndarray, " 3"], blocks: Integer[np.ndarray, " n"], seed: int
+    addresses: UInt32[np.ndarray, "*row 3"],
+    blocks: Integer[np.ndarray, " n"],
+    seed: int,
+    num: Integer[np.ndarray, " row"] | None = None,
 ) -> UInt32[np.ndarray, "4 n"]:
-    """The four words of every block at an address (`Stream.addresses`), a column each."""
-    counter = np.empty((4, len(blocks)), np.uint32)
-    counter[0] = blocks
-    counter[1:] = address[:, None]
-    return philox4x32(counter, seed)
+    """The four words of every block at an address (`Stream.addresses`), a column each.
+
+    With several addresses, the first ``num[0]`` blocks are at the first one, and so on.
+    """
+    from augmix import jit
+
+    words = np.empty((4, len(blocks)), np.uint32)
+    rows = np.ascontiguousarray(np.atleast_2d(addresses), np.uint32)
+    num = np.array([len(blocks)]) if num is None else num.astype(np.int64)
+    key = np.uint32(seed & _WORD), np.uint32(seed >> 32)
+    jit.call(_fill_blocks(), rows, num, np.asarray(blocks, np.int64), *key, words)
+    return words
 
 
 @no_type_check
@@ -256,12 +266,20 @@ _philox: Any = None  # a global: numba finds no kernel on the disk that closes o
 
 
 @cache
-def _fill_words() -> Any:
-    """A kernel that fills rows of words, each from the blocks of an address; one call, no GIL."""
-    from augmix.jit import inner, outer
+def _scalar_philox() -> Any:
+    from augmix.jit import inner
 
     global _philox
     _philox = inner(philox4x32_scalar)
+    return _philox
+
+
+@cache
+def _fill_words() -> Any:
+    """A kernel that fills rows of words, each from the blocks of an address; one call, no GIL."""
+    from augmix.jit import outer
+
+    _scalar_philox()
 
     @outer
     @no_type_check
@@ -275,6 +293,28 @@ def _fill_words() -> Any:
                 _philox(block, c1, c2, c3, np.uint32(key0), np.uint32(key1), words)
                 for index in range(start, min(start + 4, count)):
                     result[row, index] = words[index - start]
+
+    return fill
+
+
+@cache
+def _fill_blocks() -> Any:
+    """The kernel of `words_at`."""
+    from augmix.jit import outer
+
+    _scalar_philox()
+
+    @outer
+    @no_type_check
+    def fill(addresses, num, blocks, key0, key1, result):
+        words, start = np.empty(4, np.uint32), 0
+        for row in range(len(num)):
+            c1, c2, c3 = addresses[row, 0], addresses[row, 1], addresses[row, 2]
+            for at in range(start, start + num[row]):
+                _philox(np.uint32(blocks[at]), c1, c2, c3, key0, key1, words)
+                for index in range(4):
+                    result[index, at] = words[index]
+            start += num[row]
 
     return fill
 

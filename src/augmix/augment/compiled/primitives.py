@@ -14,7 +14,7 @@ from augmix import rng
 from augmix.arrays import Views
 from augmix.augment.policies import prime
 from augmix.augment.policies.prime import Primitive, Primitives, filter_kernels, find_modes
-from augmix.jit import inner, outer, run_on_threads, source_stamp
+from augmix.jit import inner, outer, run_on_threads
 
 Planes = Float64[np.ndarray, "image channel height width"]
 
@@ -104,35 +104,10 @@ def _draw(
     num_words: int,
 ) -> Float64[np.ndarray, "word block"]:
     """Normal numbers of every block, ``num`` blocks at each address in turn."""
-    numbers = np.empty((num_words, len(blocks)))
-    key = np.uint32(stage.seed & 0xFFFFFFFF), np.uint32(stage.seed >> 32)
-    _uniform_kernel(stage.address[at], num.astype(np.int64), blocks, *key, numbers)
+    words = rng.words_at(stage.address[at], blocks, stage.seed, num)
+    numbers = rng.to_uniforms(words[:num_words])
     _turn(numbers, np.log(numbers[::2]))
     return numbers
-
-
-_philox = inner(rng.philox4x32_scalar)
-
-
-def _build_uniforms(stamp: int) -> Any:
-    """The kernel of uniform numbers, for this state of the source of Philox."""
-
-    @outer
-    @no_type_check
-    def fill_uniforms(addresses, num, blocks, key0, key1, uniforms):
-        words, at = np.empty(4, np.uint32), 0
-        for row in range(len(num) if stamp >= 0 else 0):
-            c1, c2, c3 = addresses[row, 0], addresses[row, 1], addresses[row, 2]
-            for index in range(at, at + num[row]):
-                _philox(np.uint32(blocks[index]), c1, c2, c3, key0, key1, words)
-                for word in range(len(uniforms)):
-                    uniforms[word, index] = (float(words[word]) + 0.5) * 2.0**-32
-            at += num[row]
-
-    return fill_uniforms
-
-
-_uniform_kernel = _build_uniforms(source_stamp(rng))
 
 
 @inner
