@@ -4,6 +4,7 @@ import functools
 import html
 import http.server
 import importlib.util
+import inspect
 import json
 import re
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from browser import FLAGS, find_browser
+
+from augmix import metrics
 
 ROOT = Path(__file__).parents[1]
 WIDTHS = (390, 1280)
@@ -113,6 +116,14 @@ def test_search_and_a_dark_theme_are_there(visited, site):
     found = {entry["location"] for entry in index["docs"] if "jsd_loss" in entry["text"]}
     assert {"transforms.html#the-loss", "reference/losses.html#augmix.JSDLoss"} <= found
     assert visited["light"] != visited["dark"]
+
+
+@pytest.mark.slow
+def test_every_metric_is_in_the_reference(site):
+    page = (site / "reference" / "metrics.html").read_text()
+    shown = set(re.findall(r'\bid="augmix\.metrics\.(\w+)"', page))
+    functions = {name for name, each in vars(metrics).items() if inspect.isfunction(each)}
+    assert functions - shown == set()
 
 
 @pytest.mark.slow

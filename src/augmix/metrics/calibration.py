@@ -11,6 +11,31 @@ from jaxtyping import Float, Float64, Int64, Integer
 
 from augmix.metrics.scores import Confidence, Correct, check_predictions, check_probabilities
 
+__all__ = [
+    "accuracy_from_bins",
+    "adaptive_bins",
+    "adaptive_calibration_error",
+    "classwise_calibration_error",
+    "classwise_sums",
+    "confidence_from_bins",
+    "curve_from_bins",
+    "ece_from_bins",
+    "equal_mass_bins",
+    "equal_mass_ends",
+    "equal_width_bins",
+    "expected_calibration_error",
+    "image_classwise_gap",
+    "maximum_absolute_deviation",
+    "maximum_calibration_error",
+    "mce_from_bins",
+    "mean_absolute_deviation",
+    "pool_bins",
+    "reliability_curve",
+    "rms_calibration_error",
+    "rms_from_bins",
+    "smooth_calibration_error",
+]
+
 _SMOOTH_POINTS = 400  # of the line [0, 1] at which smoothed gaps are computed
 _HALVINGS = 11  # of the interval of the bandwidth, the first ending at the error itself
 

@@ -11,6 +11,19 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from augmix.metrics.scores import check_lengths
 
+__all__ = [
+    "class_errors",
+    "confusion_matrix",
+    "corruption_error",
+    "error_by_severity",
+    "error_rate",
+    "image_corruption_error",
+    "mean_corruption_error",
+    "mean_error",
+    "relative_corruption_error",
+    "relative_mean_corruption_error",
+]
+
 Severities = Sequence[float] | Float[np.ndarray, " severity"]
 
 

@@ -5,6 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
+__all__ = [
+    "ImageScores",
+    "aurra",
+    "average_precision",
+    "brier_score",
+    "image_brier",
+    "image_nll",
+    "image_scores",
+    "log_softmax",
+    "negative_log_likelihood",
+    "soft_f1",
+]
+
 _ROUNDING = 1e-5  # a float32 softmax may exceed 1 by this much
 # How far a sum of probabilities may lie from 1: of float32 or float64, of half precision
 SUM_TOLERANCE = (1e-3, 1e-2)

@@ -12,6 +12,19 @@ from jaxtyping import Float, Float64, Int64, Integer
 
 from augmix.metrics.errors import check_complete
 
+__all__ = [
+    "flip_probability",
+    "flip_rate",
+    "image_flips",
+    "image_top5_distance",
+    "mean_flip_rate",
+    "mean_top5_distance",
+    "num_pairs",
+    "top5_distance",
+    "top_classes",
+    "zipf_distance",
+]
+
 TOP = 5
 
 

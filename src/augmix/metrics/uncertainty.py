@@ -29,6 +29,25 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from augmix.metrics.scores import Confidence, Correct, check_lengths, check_predictions
 
+__all__ = [
+    "CONFORMAL",
+    "augrc",
+    "aurc",
+    "auroc",
+    "conformal_scores",
+    "conformal_threshold",
+    "coverage_at_risk",
+    "energy_score",
+    "fpr_at_recall",
+    "label_scores",
+    "max_logit",
+    "prediction_sets",
+    "risk_at_coverage",
+    "risk_coverage_curve",
+    "set_coverage",
+    "set_size",
+]
+
 # -- Selective prediction --------------------------------------------------------------------------
 
 COVERAGE = 0.8  # of the risk in results and reports
