@@ -127,3 +127,14 @@ def test_no_images_give_no_views_and_no_views_are_refused(name: str):
         assert tuple(views.shape) == (2, 0, 3, *SIZE)
     with pytest.raises(ValueError, match="num_views must be at least 1, got 0"):
         draw(POLICIES[name], np.arange(2), num_views=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("name", POLICIES)
+def test_on_a_gpu(name: str, backend: batched.Backend):
+    plan = draw(POLICIES[name], IDS).with_clean()
+    images = images_of(plan)
+    views = batched.render(images, plan, device="cuda", backend=backend).cpu().numpy()
+    far = np.abs(views - render(images, plan, executor="pillow")) > 1 / 255
+    assert far.mean() <= 1e-3, far.mean()

@@ -3,7 +3,8 @@
 The plan is packed on the host (`packing`) and sent in one copy; from there on nothing waits for the
 host. Crop, chains and mixing are done by torch operations (`tensors`) on any device, or by Triton
 kernels (`triton`) on NVIDIA and AMD GPUs where Triton is installed: both do Pillow's arithmetic;
-`choose_backend` decides between them. The other stages are done by their torch forms.
+`choose_backend` decides between them. The other stages are done by their torch forms, those of
+PRIME by kernels too (`triton_primitives`).
 
 In a loop that must not wait, or inside a CUDA graph or `torch.compile`, use the parts: `upload` a
 plan, then `execute` it.
@@ -26,6 +27,7 @@ from augmix.augment.batched import tensors
 from augmix.augment.batched.packing import Layout, Packed, StageForm, pack, sections
 from augmix.augment.batched.tensors import Arrays, real_of
 from augmix.augment.plan import Plan, check_plan
+from augmix.augment.policies.prime import Primitives
 from augmix.errors import RunError, first_line
 
 Backend = Literal["auto", "torch", "triton"]
@@ -178,8 +180,14 @@ def execute(
         if layout.num_folded > 1:
             unfolded = (layout.num_folded, layout.batch // layout.num_folded)
             pixels = pixels.unflatten(1, unfolded).transpose(0, 1).flatten(0, 1)
+    has_kernels = choose_backend(images.device, backend) == "triton"
     for form, values in zip(layout.after, arrays.stages[len(layout.before) :], strict=True):
-        pixels = _apply(form, values, pixels, pictures)
+        if has_kernels and form.kind is Primitives:
+            from augmix.augment.batched import triton_primitives
+
+            pixels = triton_primitives.apply(pixels, **values, **dict(form.settings))
+        else:
+            pixels = _apply(form, values, pixels, pictures)
     views = pixels.to(dtype)
     if not channels_last:
         return views.contiguous()
