@@ -91,6 +91,47 @@ MISTAKES = {
 }
 
 
+NO_EFFECT = {  # settings of something else than what the command does
+    "evaluate run --suite clean --names fog": "it belongs to suite 'c' or 'c-bar', suites asked",
+    "evaluate run --suite p --severities 3": "severities 3 would have no effect: it belongs to",
+    "evaluate run --suite clean --sequences tilt": "sequences tilt would have no effect: it belong",
+    "evaluate run --difficulty 2": "difficulty 2 would have no effect: it belongs to suite 'p'",
+    "evaluate run --suite clean --preset tiny": "preset tiny would have no effect: it belongs to",
+    "evaluate run --suite clean --official set": "official set would have no effect: it belongs to",
+    "evaluate run --suite p --jpeg-quality 50": "jpeg_quality 50 would have no effect: it belongs",
+    "evaluate run --suite c-bar --frost-textures photos": "it belongs to suite 'c', suites asked",
+    "evaluate run --adapt-prior 4": "adapt_prior 4 would have no effect: it belongs to adapt_batch",
+    "evaluate run --source digits --data photos": "digits' has no files, so photos would have no",
+    "evaluate run --names fog --frost-textures photos": "frost is not among the corruptions",
+    "calibrate-severity run --names fog --frost-textures photos": "frost is not among the",
+    "corrupt photos d --names fog --size 16 --frost-textures photos": "frost is not among the",
+    "corrupt photos d --source digits": "digits' has no files, so photos would have no effect",
+    "corrupt photos d --layout cifar --jpeg-quality 50 --size 16": "layout 'cifar' holds arrays",
+    "perturb photos d --layout cifar --jpeg-quality 50 --size 16": "layout 'cifar' holds arrays",
+    "perturb photos d --names tilt --difficulty 3 --size 16": "it is how strong noise is, and none",
+    "predict run photos --image-column img": "image_column 'img' would have no effect: predict",
+    "check run --max-rms 0.5 --margin 2": "margin 2 would have no effect: it belongs to no_worse_",
+    "check run --max-rms 0.5 --min-agreement 0.5": "it belongs to agrees_with, which names a run",
+    "check run --at-most error@clean=20": "it is a fraction, 0.2 for 20 %",
+    "export run --format torch-export --out x.onnx": "torch-export, whose files are NAME.pt2",
+    "preview --data photos --names fog": "names would have no effect on the picture of views: it b",
+    "preview --data photos --bank --first 1": "first would have no effect on the picture of bank",
+    "preview --data photos --bank --operations": "operations and bank are pictures of their own",
+    "bench startup --methods all": "methods would have no effect on startup: it belongs to execut",
+    "reproduce figure4 --data digits --seeds 3": "seeds 3 would have no effect on figure4: it belo",
+    "train photos --decay-at 0.5": "decay_at (0.5,) would do nothing with schedule 'cosine'",
+}
+
+
+@pytest.mark.parametrize("words", NO_EFFECT)
+def test_a_setting_without_effect_is_refused(words, desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    assert cli.main(words.split()) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert NO_EFFECT[words] in lines[0]
+
+
 @pytest.mark.parametrize("words", MISTAKES)
 def test_a_first_mistake_is_one_line(words, desk, monkeypatch, capsys):
     if "--device cuda" in words and torch.cuda.is_available():

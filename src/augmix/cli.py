@@ -501,6 +501,28 @@ class PreviewConfig:
     reading: Reading = field(default_factory=Reading)
     """How image files are read."""
 
+    def __post_init__(self) -> None:
+        kinds = [name for name in ("corruptions", "operations", "bank") if getattr(self, name)]
+        if len(kinds) > 1:
+            raise ValueError(f"{' and '.join(kinds)} are pictures of their own; name one of them")
+        kind = kinds[0] if kinds else "views"
+        for owners, names in _PICTURES.items():
+            for name in names if kind not in owners else ():
+                default = next(entry.default for entry in fields(self) if entry.name == name)
+                if getattr(self, name) != default:
+                    raise ValueError(
+                        f"{name} would have no effect on the picture of {kind}: it belongs to "
+                        f"{' and '.join(owners)}"
+                    )
+
+
+_PICTURES = {  # kinds of pictures, and the settings that no other kind has
+    ("corruptions",): ("names", "sequences", "preset"),
+    ("views",): ("num_images",),
+    ("views", "corruptions"): ("seed",),
+    ("views", "corruptions", "operations"): ("first",),
+}
+
 
 @command("preview")
 def _preview(words: Sequence[str]) -> None:
@@ -650,6 +672,7 @@ def _bench(words: Sequence[str]) -> None:
     what = make_flag("what", tyro.conf.Positional[kinds], "all", _WHAT)
     flags: Any = parse(make_group("flags", [what, make_part(BenchConfig, "bench")]), "bench", words)
     config: BenchConfig = flags.bench
+    _check_measured(flags.what, config)
     _keep_memory()
     from augmix import benchmarks
 
@@ -682,6 +705,27 @@ def _bench(words: Sequence[str]) -> None:
                 config.models, batch_size=size, seconds=seconds, device=config.device
             )
         )
+
+
+_MEASURED_BY = {  # settings of measurements, and the measurements that have them
+    "sizes": ("executors", "corruptions"),
+    "num_threads": ("executors", "corruptions"),
+    "seconds": ("executors", "corruptions", "train"),
+    "methods": ("executors",),
+    "models": ("train",),
+    "batch_size": ("train",),
+    "device": ("executors", "train"),
+}
+
+
+def _check_measured(what: str, config: BenchConfig) -> None:
+    """Refuse settings of other measurements than what is measured."""
+    for entry in fields(BenchConfig):
+        owners = _MEASURED_BY[entry.name]
+        if what not in (*owners, "all") and getattr(config, entry.name) != entry.default:
+            raise ValueError(
+                f"{entry.name} would have no effect on {what}: it belongs to {' and '.join(owners)}"
+            )
 
 
 def _keep_memory() -> None:

@@ -171,6 +171,15 @@ def check_positive(config: Any, *names: str) -> None:
         check_fields(config, **{name: (value is None or value >= 1, "at least 1")})
 
 
+def check_textures(folder: Path | None, names: Collection[str]) -> None:
+    """Refuse photographs of frost, by a ValueError, where that is no corruption that is named."""
+    if folder is not None and "frost" not in names:
+        raise ValueError(
+            f"frost_textures {folder} would have no effect: frost is not among the corruptions "
+            "that are named"
+        )
+
+
 def check_shard(text: str) -> tuple[int, int]:
     """Return the two numbers of a shard ``i/n``, the first from 1 to n; else a ValueError."""
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)

@@ -252,9 +252,24 @@ def test_published_files_are_measured_where_they_are_given():
     for key, task in plan_tasks(config, "table1").items():
         how = task.measurements[0].how
         assert how.official == ((Path("c10-c") if key.data_set == "cifar10" else Path("c100-c")),)
-        assert (how.frost_textures, how.jpeg_quality) == (Path("frost"), None)
+        assert (how.frost_textures, how.jpeg_quality) == (None, None)
+    config = replace(config, official=())
     how = next(iter(plan_tasks(config, "table2").values())).measurements[0].how
-    assert (how.official, how.jpeg_quality) == ((Path("c10-c"),), 85)
+    assert (how.frost_textures, how.jpeg_quality) == (Path("frost"), 85)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"jpeg_quality": 85}, "jpeg_quality 85 would have no effect on table6: .* on ImageNet"),
+        ({"data_cifar100": "x"}, "data_cifar100 x would have no effect on table6: .* CIFAR-100"),
+        ({"maxblur_weights": Path("w.pth")}, "maxblur_weights w.pth .* table2, table3"),
+        ({"tables": ("figure4",), "seeds": 3}, "seeds 3 would have no effect on figure4"),
+    ],
+)
+def test_settings_of_other_tables_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        reproduce(ReproduceConfig(**{"tables": ("table6",), "data": "c10", **settings}))
 
 
 def test_released_weights_take_the_place_of_a_run():

@@ -310,6 +310,11 @@ def open_source(
         )
     if not kind.has_files:
         check_reading(geometry.reading, name)
+    if name == "digits" and root not in (None, "digits"):
+        raise ValueError(
+            f"source 'digits' has no files, so {root} would have no effect: leave out the folder "
+            "or file, or the source 'digits'"
+        )
     if root is None and kind.needs_data:
         raise RunError(f"source {name} needs to know where its data lies; name a folder or file")
     if isinstance(root, str) and remote.is_address(root):

@@ -2,10 +2,11 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from augmix.data import Reading
 from augmix.errors import check_fields, check_positive, check_shard
@@ -15,6 +16,13 @@ _NOT_ADAPTED = {  # suites with settings of their own, and why they need a model
     "resists",
     "ood": "the statistics of a batch of images of no class are not those of clean images",
     "fourier": "a batch holds images under several frequencies, whose statistics would be mixed",
+}
+_SUITES_OF = {  # settings that other suites do not have
+    **dict.fromkeys(("names", "severities", "jpeg_quality", "official_resize"), ("c", "c-bar")),
+    "frost_textures": ("c",),
+    **dict.fromkeys(("sequences", "difficulty"), ("p",)),
+    "official": ("c", "c-bar", "p"),
+    "preset": ("c", "c-bar", "p", "fourier"),
 }
 _OF_PREDICTIONS = ("models", "predictions", "name", "source", "data", "split", "resize", "crop")
 _OF_ROWS = (
@@ -142,6 +150,11 @@ class EvaluateConfig:
             ),
         )
         self._check_metrics()
+        if not self.adapt_batch_norm and self.adapt_prior != EvaluateConfig.default("adapt_prior"):
+            raise ValueError(
+                f"adapt_prior {self.adapt_prior} would have no effect: it belongs to "
+                "adapt_batch_norm (--adapt-batch-norm)"
+            )
         if self.preset_file and "p" in self.suite:
             raise ValueError(
                 f"preset {self.preset} has parameters of corruptions and none of sequences; "
@@ -191,12 +204,31 @@ class EvaluateConfig:
     def _check_unused(self, suite: str) -> None:
         """Refuse settings of a suite that is not measured."""
         for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name.startswith(f"{suite}_") and value != entry.default:
-                raise ValueError(
-                    f"{entry.name} {value!r} would have no effect: it belongs to suite "
-                    f"{suite!r}, suites asked for: {', '.join(self.suite)}"
-                )
+            if entry.name.startswith(f"{suite}_"):
+                self._check_default(entry.name, (suite,))
+
+    def check_suites(self) -> None:
+        """Refuse settings of corruptions or sequences where none are measured, by a ValueError.
+
+        Commands are checked so; calls from Python may share settings among suites.
+        """
+        for name, suites in _SUITES_OF.items():
+            if not set(suites) & set(self.suite):
+                self._check_default(name, suites)
+
+    def _check_default(self, name: str, suites: Sequence[str]) -> None:
+        value = getattr(self, name)
+        if value != EvaluateConfig.default(name):
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            raise ValueError(
+                f"{name} {shown} would have no effect: it belongs to suite "
+                f"{' or '.join(map(repr, suites))}, suites asked for: {', '.join(self.suite)}"
+            )
+
+    @staticmethod
+    def default(name: str) -> Any:
+        """Return the default of a setting."""
+        return next(entry.default for entry in fields(EvaluateConfig) if entry.name == name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,6 +302,8 @@ class Measurement:
             self._check_predictions()
         elif not self.models:
             raise ValueError("name at least one model: a run folder, or e.g. timm:resnet50")
+        else:
+            self.how.check_suites()
         if self.against and self.margin_of_error is None:
             raise ValueError(
                 "against needs a margin of error in percentage points: --margin-of-error 1"
@@ -486,6 +520,12 @@ class PredictConfig:
                 f"calibrator {self.calibrator!r} has the confidence of the first class only, and "
                 f"top {self.top} asks for more; take temperature or vector, or top 1"
             )
+        for name in ("image_column", "label_column"):
+            if getattr(self.reading, name) is not None:
+                raise ValueError(
+                    f"{name} {getattr(self.reading, name)!r} would have no effect: predict reads "
+                    "image files, which have no columns"
+                )
         if self.shard is not None:
             check_shard(self.shard)
             if self.out is None:

@@ -82,7 +82,7 @@ def open_like(path: Path, clean: Source) -> Source:
     size = geometry.size or (clean.size[0] if clean.size[0] == clean.size[1] else 0)
     found = open_source(
         kind,
-        root=None if kind == "digits" else path,
+        root=path,
         split="test",
         size=size,
         resize=geometry.resize,

@@ -39,7 +39,7 @@ from augmix.corruptions.registry import (
 from augmix.data.batches import run_ahead
 from augmix.data.sources import Source
 from augmix.devices import resolve_device
-from augmix.errors import Interrupted, ResumeError, RunError
+from augmix.errors import Interrupted, ResumeError, RunError, check_textures
 from augmix.evaluation.config import CalibrateConfig, CalibrateOptions, EvaluateConfig, Measurement
 from augmix.evaluation.images import choose_images, open_data
 from augmix.evaluation.loop import useful_threads
@@ -102,6 +102,7 @@ def calibrate_severity(
         raise TypeError(f"give options or their fields, not both; got options and {sorted(fields)}")
     options = CalibrateOptions(**fields) if options is None else options
     names = CORRUPTIONS.resolve(options.names)
+    check_textures(options.frost_textures, names)
     emit = on_progress or ignore
     if distributed.world_size() > 1:
         raise RunError("severities are calibrated by one process; start it without torchrun")
@@ -172,7 +173,8 @@ def calibrate_model(config: CalibrateConfig, *, on_progress: OnProgress | None =
         how=EvaluateConfig(max_images=config.max_images),
         **{name: getattr(config, name) for name in _OF_IMAGES},
     )
-    CORRUPTIONS.resolve(config.names)  # a misspelt name is found before a model is opened
+    # a misspelt name is found before a model is opened
+    check_textures(config.frost_textures, CORRUPTIONS.resolve(config.names))
     arm = open_arm(measurement, on_progress or ignore)
     return calibrate_severity(
         arm.model, arm.source, config, about=arm.about, on_progress=on_progress

@@ -6,7 +6,7 @@ ids in the source.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -28,7 +28,7 @@ from augmix.data.decode import Geometry, check_resize
 from augmix.data.natural import NaturalSet, open_natural
 from augmix.data.sources import Source
 from augmix.data.stores import Photographs
-from augmix.errors import RunError
+from augmix.errors import RunError, check_textures
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.official import OfficialFiles, find_official
 from augmix.evaluation.predictor import Predictor, check_gradient, repeatable_gradients
@@ -182,6 +182,7 @@ def open_suites(config: EvaluateConfig, source: Source) -> dict[str, Suite]:
                 f"{files.layout.root} holds official files of suite {suite!r}, which is not "
                 f"measured; suites asked for: {', '.join(sorted(config.suite))}"
             )
+    _check_made(config, official)
     if config.official_resize is not None:
         if not {"c", BAR} & set(official):
             raise ValueError(
@@ -199,6 +200,21 @@ def open_suites(config: EvaluateConfig, source: Source) -> dict[str, Suite]:
     for suite in found.values():
         suite.check()
     return found
+
+
+def _check_made(config: EvaluateConfig, official: Mapping[str, OfficialFiles]) -> None:
+    """Refuse settings of images made on the fly where files are read, or none are of that kind."""
+    corrupted = {"c", BAR} & set(config.suite)
+    names = {key.name for suite in _chosen(config) for key in suite.list_cells(config)}
+    rules: dict[str, tuple[bool, str]] = {
+        "jpeg_quality": (bool(corrupted - set(official)), "official files are read as they are"),
+        "frost_textures": ("c" not in official, "official files are read as they are"),
+    }
+    for name, (is_used, reason) in rules.items():
+        if getattr(config, name) is not None and not is_used:
+            raise ValueError(f"{name} {getattr(config, name)} would have no effect: {reason}")
+    if "c" in config.suite:
+        check_textures(config.frost_textures, names)
 
 
 @register_suite("clean")

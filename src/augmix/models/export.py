@@ -127,6 +127,12 @@ def export_model(
             is there that is no earlier export.
     """
     check_name("format", format, get_args(Format))
+    ending = Path(path).suffix.lower()
+    if ending in SUFFIXES.values() and ending != SUFFIXES[format]:
+        raise ValueError(
+            f"{path} has the ending of another format than {format}, whose files are "
+            f"NAME{SUFFIXES[format]}; other programs go by it"
+        )
     beside = Path(path).with_name(f"{Path(path).name}.json")
     files.check_replaceable(Path(path), f"earlier {format} export", *_SIGNS[format])
     files.check_replaceable(beside, "description of an earlier export", b'"preprocessing": ')

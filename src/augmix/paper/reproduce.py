@@ -90,6 +90,7 @@ def reproduce(config: ReproduceConfig, *, on_progress: OnProgress | None = None)
     """
     if not config.tables:
         raise ValueError("name at least one table or figure, e.g. table4")
+    _check_used(config)
     folder = config.out / config.scale
     for path in (
         *(config.data, config.data_cifar100, config.stylised, config.maxblur_weights or ""),
@@ -168,6 +169,34 @@ def _write_table(
     if name in FIGURES:
         paths.append(draw(folder / f"{name}.svg", name, numbers))
     return paths
+
+
+def _check_used(config: ReproduceConfig) -> None:
+    """Refuse settings that none of the tables and figures has, by a `ValueError`."""
+    tables = [PAPER_TABLES[name] for name in config.tables if name in PAPER_TABLES]
+    data_sets = {each for table in tables for each in table.data_sets}
+    methods = {each for table in tables for each in table.methods}
+    of_runs = "tables and figures that are made of runs"
+    rules = {
+        **{
+            name: (bool(tables), of_runs)
+            for name in ("methods", "families", "seeds", "num_processes", "official", "dry_run")
+        },
+        "frost_textures": (bool(tables), of_runs),
+        "jpeg_quality": ("imagenet" in data_sets, "tables on ImageNet"),
+        "maxblur_weights": (any(_has_released(config, each) for each in tables), "table2, table3"),
+        "data_cifar100": ("cifar100" in data_sets, "tables on CIFAR-100"),
+        "official_cifar100": ("cifar100" in data_sets, "tables on CIFAR-100"),
+        "stylised": (bool(methods & set(STYLISED)), "tables with the methods sin and augmix-sin"),
+        "download": (bool(data_sets - {"imagenet"}), "tables on CIFAR-10 and CIFAR-100"),
+    }
+    for name, (is_used, owner) in rules.items():
+        if not is_used and (value := getattr(config, name)):
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            raise ValueError(
+                f"{name} {shown} would have no effect on {', '.join(config.tables)}: it belongs to "
+                f"{owner}"
+            )
 
 
 def _count_baseline(
@@ -274,31 +303,27 @@ def _ways(
 ) -> list[EvaluateConfig]:
     """How a run is measured: clean and corrupted images, then sequences where a table has them."""
     table = PAPER_TABLES[name]
-    common: dict[str, Any] = {
-        **SCALES[config.scale].measuring,
-        "device": device,
-        "frost_textures": config.frost_textures,
-        "jpeg_quality": config.jpeg_quality if key.data_set == "imagenet" else None,
-    }
     scale = SCALES[config.scale]
+    common: dict[str, Any] = {**scale.measuring, "device": device}
 
-    def official(suite: str) -> tuple[Path, ...]:
-        return _official(config, key.data_set, suite)
+    def made(suite: str) -> dict[str, Any]:
+        """The official files of a suite, or how its images are corrupted on the fly."""
+        if files := _official(config, key.data_set, suite):
+            return {"official": files}
+        quality = config.jpeg_quality if key.data_set == "imagenet" else None
+        textures = config.frost_textures if suite == "c" else None
+        return {"frost_textures": textures, "jpeg_quality": quality if suite != "p" else None}
 
-    ways = [EvaluateConfig(suite=("clean", "c"), out=folder, official=official("c"), **common)]
+    ways = [EvaluateConfig(suite=("clean", "c"), out=folder, **made("c"), **common)]
     if "c-bar" in table.suites:
         out = folder / BAR_FOLDER
-        files = official("c-bar")
-        ways.append(EvaluateConfig(suite=("c-bar",), out=out, official=files, **common))
+        ways.append(EvaluateConfig(suite=("c-bar",), out=out, **made("c-bar"), **common))
     if "fourier" in table.suites:
         out, size = folder / FOURIER_FOLDER, scale.fourier_size
-        plain = {**scale.measuring, "device": device}
-        ways.append(EvaluateConfig(suite=("fourier",), fourier_size=size, out=out, **plain))
+        ways.append(EvaluateConfig(suite=("fourier",), fourier_size=size, out=out, **common))
     if "p" in table.suites:
         out, names = folder / SEQUENCES_FOLDER, (table.sequences,)
-        files = official("p")
-        how = EvaluateConfig(suite=("p",), sequences=names, out=out, official=files, **common)
-        ways.append(how)
+        ways.append(EvaluateConfig(suite=("p",), sequences=names, out=out, **made("p"), **common))
     return ways
 
 

@@ -1,7 +1,7 @@
 """A gate: rules on the numbers of a run, each decided by an interval, for a pipeline to stop at."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -99,6 +99,15 @@ class CheckConfig:
             value = getattr(self, name)
             check_fields(self, **{name: (value is None or 0 <= value <= 1, "a fraction in [0, 1]")})
         check_fields(self, margin=(0 <= self.margin <= 100, "0..100 percentage points"))
+        for name, owner in (("margin", "no_worse_than"), ("min_agreement", "agrees_with")):
+            if getattr(self, name) != _DEFAULTS[name] and getattr(self, owner) is None:
+                raise ValueError(
+                    f"{name} {getattr(self, name):g} would have no effect: it belongs to {owner}, "
+                    "which names a run to compare with"
+                )
+
+
+_DEFAULTS = {entry.name: entry.default for entry in fields(CheckConfig)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +150,13 @@ class Limit:
         if scope not in scopes:
             raise ValueError(
                 f"limit {text!r}: {metric} is measured at {', '.join(scopes)}, got {scope!r}"
+            )
+        low, high = METRICS[metric].limits
+        if not low <= value <= high:
+            hint = f"; it is a fraction, {value / 100:g} for {value:g} %" if value <= 100 else ""
+            raise ValueError(
+                f"limit {text!r}: {metric} is in {low:g}..{high:g}, so it would be decided "
+                f"beforehand{hint if high == 1 else ''}"
             )
         if (Scope(scope) in _NAMED) != bool(own):
             raise ValueError(

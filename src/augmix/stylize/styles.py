@@ -159,7 +159,7 @@ def open_content(config: StylizeConfig | FitConfig) -> Source:
     kind = config.source or name_source(config.src)
     source = open_source(
         kind,
-        root=None if kind == "digits" else config.src,
+        root=config.src,
         split=config.split,
         size=config.size or (_FOLDER_SIZE if kind == "folder" else 0),
         is_lazy=True if config.max_images else None,

@@ -257,6 +257,11 @@ class OptimisationConfig:
         )
         is_free = not warm_up or self.schedule != "one-cycle"
         check_fields(self, warm_up_epochs=(is_free, "0 with one-cycle, which has its own"))
+        if self.schedule != "step" and drops != _DEFAULTS["decay_at"]:
+            raise ValueError(
+                f"decay_at {drops} would do nothing with schedule {self.schedule!r}: leave it out, "
+                "or take schedule 'step'"
+            )
         others = ("betas", "eps") if self.optimizer == "sgd" else ("momentum", "nesterov")
         for name in others:
             if getattr(self, name) != _DEFAULTS[name]:

@@ -1,11 +1,12 @@
 """Written sets: the settings of `augmix corrupt` and `augmix perturb`; `sets` writes them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from augmix.data import Reading
-from augmix.errors import check_fields, check_positive, check_shard
+from augmix.errors import check_fields, check_positive, check_shard, check_textures
 
 Layout = Literal["cifar", "imagenet"]
 LayoutChoice = Literal["auto", "cifar", "imagenet"]
@@ -80,6 +81,10 @@ class CorruptOptions(_Options):
             )
         _Options.__post_init__(self)
 
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse settings of other corruptions than those of some names, by a ValueError."""
+        check_textures(self.frost_textures, names)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PerturbOptions(_Options):
@@ -95,6 +100,14 @@ class PerturbOptions(_Options):
     def __post_init__(self) -> None:
         check_fields(self, difficulty=(self.difficulty in (1, 2, 3), "1, 2 or 3"))
         _Options.__post_init__(self)
+
+    def check_names(self, names: Sequence[str], noises: Sequence[str]) -> None:
+        """Refuse settings of noise, by a ValueError, where none is among some names."""
+        if self.difficulty > 1 and not noises:
+            raise ValueError(
+                f"difficulty {self.difficulty} would have no effect: it is how strong noise is, "
+                f"and none is among {', '.join(names)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

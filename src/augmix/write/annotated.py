@@ -477,6 +477,7 @@ class _Sequences(_Maker):
 
 def _make_corrupted(config: CorruptConfig, tree: AnnotatedTree) -> _Corruptions:
     names = CORRUPTIONS.resolve(config.names)
+    config.check_names(names)
     severities = sorted(map(check_severity, config.severities))
     preset = "imagenet" if str(config.preset) == "auto" else find_preset(config.preset, (224, 224))
     check_levels(preset, product(names, severities))
@@ -490,6 +491,7 @@ def _make_corrupted(config: CorruptConfig, tree: AnnotatedTree) -> _Corruptions:
 
 def _make_perturbed(config: PerturbConfig, tree: AnnotatedTree) -> _Sequences:
     names = SEQUENCES.resolve(config.names)
+    config.check_names(names, [name for name in names if SEQUENCES[name].is_noise])
     preset = "imagenet" if config.preset == "auto" else config.preset
     is_harder = config.difficulty > 1
     titles = {

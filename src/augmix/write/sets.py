@@ -162,6 +162,8 @@ def write_corrupted(
             f"layout 'cifar' stores all severities 1..5 in one array, got {severities}; take "
             "all five, or layout 'imagenet'"
         )
+    options.check_names(names)
+    _check_quality(layout, options)
     check_size(source.size, "corrupt")
     preset = _choose_preset(options.preset, source.size, on_progress or ignore)
     check_levels(preset, product(names, severities))
@@ -253,6 +255,8 @@ def write_perturbed(
             )
         size = corrupt.frame_size(source.size, preset)
     difficulty = options.difficulty
+    options.check_names(names, [name for name in names if SEQUENCES[name].is_noise])
+    _check_quality(layout, options)
     titles = {
         f"{name}_{difficulty}" if SEQUENCES[name].is_noise and difficulty > 1 else name: name
         for name in names
@@ -302,6 +306,15 @@ def write_perturbed(
         rows = partial(list_perturbed, source, titles, counts, _files(source, layout))
         write_list(options.manifest, rows, folder)
     return folder
+
+
+def _check_quality(layout: Layout, options: CorruptOptions | PerturbOptions) -> None:
+    """Refuse a quality of JPEG files where none are written."""
+    if layout == "cifar" and options.jpeg_quality != CorruptOptions().jpeg_quality:
+        raise ValueError(
+            f"jpeg_quality {options.jpeg_quality} would have no effect: layout 'cifar' holds "
+            "arrays; take layout 'imagenet' for JPEG files"
+        )
 
 
 def _files(source: Source, layout: Layout) -> tuple[str, ...]:
@@ -530,7 +543,7 @@ def _open(
     """Open the images, decoded as they are asked for if so."""
     source = open_source(
         kind,
-        root=None if kind == "digits" else config.src,
+        root=config.src,
         split=config.split,
         size=size,
         is_lazy=True if is_lazy or config.max_images else None,
