@@ -168,6 +168,24 @@ def test_the_fingerprint_is_of_the_listing(folder, png, pixels):
     assert len({before, longer, renamed}) == 3
 
 
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_another_image_of_the_same_name_and_length_is_another_set(tmp_path, make_tar, pixels, form):
+    def write(images: np.ndarray) -> str:
+        root, members = tmp_path / "set", []
+        for number, image in enumerate(images[:4]):
+            path = root / f"ant/{number}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+            members.append((f"ant/{number}.bmp", path.read_bytes()))
+        if form == "tar":
+            (tmp_path / "set.tar").write_bytes(make_tar(members))
+            root = tmp_path / "set.tar"
+        return open_source(form, root=root).fingerprint
+
+    assert write(pixels) == write(pixels)
+    assert write(pixels) != write(255 - pixels)
+
+
 def test_nothing_to_read_is_named(tmp_path):
     with pytest.raises(RunError, match="nowhere does not exist; name a folder of class folders"):
         open_source("folder", root=tmp_path / "nowhere")

@@ -139,6 +139,21 @@ def test_a_stopped_measurement_continues_to_the_same_bits(
         run(tmp_path / "whole")
 
 
+def test_another_model_of_the_same_weights_is_refused(source: Source, tmp_path: Path) -> None:
+    class Other(Threshold):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(images)
+
+    config = EvaluateConfig(**HOW, out=tmp_path / "one")
+    decide(arm(source), config=config, margin=0.4)
+    with pytest.raises(ResumeError, match="computes other logits for the same images"):
+        decide(Arm(model=Other(), source=source, about={}), config=config, margin=0.4)
+    config = replace(config, out=tmp_path / "two")
+    decide(arm(source), arm(source, 0.1), config, margin=0.4)
+    with pytest.raises(ResumeError, match="computes other logits for the same images"):
+        decide(arm(source), Arm(model=Other(0.1), source=source, about={}), config, margin=0.4)
+
+
 def test_looks_grow_and_end_with_all_images() -> None:
     assert [*looks(40)] == [16, 20, 25, 31, 39, 40]
     assert [*looks(3)] == [3]

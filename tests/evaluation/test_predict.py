@@ -348,3 +348,47 @@ def test_a_file_of_unknown_predictions_is_left_alone(
     with pytest.raises(RunError, match="exists without found.csv.json"):
         predict_file(PredictConfig(model=str(run), images=(str(photos),), out=out))
     assert out.read_text() == "mine"
+
+
+def test_a_file_belongs_to_its_model_and_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "from pathlib import Path\nimport torch\ndef net():\n    net = torch.nn.Module()\n"
+    code += (
+        "    net.forward = lambda x: x.mean(dim=(2, 3)) * float(Path('factor.txt').read_text())\n"
+    )
+    Path("net.py").write_text(f"{code}    return net\n")
+    Path("factor.txt").write_text("1")  # a weight that the model keeps outside its state
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save("a.bmp")
+    config = PredictConfig(
+        model="python:net.py:net", images=("a.bmp",), out=Path("found.csv"), size=8
+    )
+    assert predict_file(config) == predict_file(config)
+    Image.fromarray(255 - pixels).save("a.bmp")  # as long as before
+    with pytest.raises(RunError, match="found.csv holds predictions with images = "):
+        predict_file(config)
+    Image.fromarray(pixels).save("a.bmp")
+    Path("factor.txt").write_text("3")
+    with pytest.raises(RunError, match="computes other logits for the same images"):
+        predict_file(config)
+
+
+def test_probabilities_are_no_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "import torch\ndef net():\n    net = torch.nn.Module()\n"
+    code += "    net.forward = lambda x: {}\n    return net\n"
+    Path("net.py").write_text(code.format("(9 * x.mean(dim=(2, 3))).softmax(1)"))
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[..., 1] = 255
+    Image.fromarray(image).save("a.png")
+    config = PredictConfig(model="python:net.py:net", images=("a.png",), size=8)
+    with pytest.raises(RunError, match="gives probabilities .* --outputs probabilities"):
+        list(predict(config))
+    (found,) = predict(replace(config, outputs="probabilities"))
+    expected = torch.tensor([0.0, 9.0, 0.0]).softmax(0)[1]
+    assert found.confidences[0] == pytest.approx(float(expected), abs=1e-5)
+    Path("net.py").write_text(code.format("x.mean(dim=(2, 3)) / 0"))
+    with pytest.raises(RunError, match="for a.png are not finite"):
+        list(predict(config))

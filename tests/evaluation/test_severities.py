@@ -134,6 +134,10 @@ def test_a_search_is_continued(
     notes: list[Any] = []
     calibrate_severity(Bright(), data, out=out, on_progress=notes.append, **how)
     assert notes == [Note(text=f"{out} is complete")]
+    other = Bright()
+    other.forward = lambda images: 2 * Bright.forward(other, images)
+    with pytest.raises(ResumeError, match="computes other logits for the same images"):
+        calibrate_severity(other, data, out=out, **how)
     with pytest.raises(ResumeError, match="of another search, with drops"):
         calibrate_severity(Bright(), data, out=out, **(how | {"drop": (5, 30)}))
 

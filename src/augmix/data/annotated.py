@@ -21,6 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
+import numpy as np
+
+from augmix.data.folders import FileItems
 from augmix.data.trees import SERVING, SPLIT_NAMES, FolderTree, split_kind
 from augmix.errors import RunError
 
@@ -88,11 +91,11 @@ class AnnotatedTree:
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 of the paths and lengths of all images and files of labels."""
-        hasher = hashlib.sha256()
-        for file in (*self.images, *(name for each in self.labels for name in each), *self.shared):
-            size = (self.root / file).stat().st_size
-            hasher.update(os.fsencode(file) + f"\0{size}\n".encode())
+        """Sha256 of the images, as `FileItems.digest` hashes them, and of all files of labels."""
+        items = FileItems(root=self.root, paths=self.images)
+        hasher = hashlib.sha256(items.digest(np.arange(len(items))).encode())
+        for file in (*(name for each in self.labels for name in each), *self.shared):
+            hasher.update(os.fsencode(file) + b"\0" + hashlib.sha256(self.read(file)).digest())
         return hasher.hexdigest()
 
 

@@ -128,13 +128,15 @@ class TableItems(ImageFiles):
         return f"{self.paths[file]}, row {index - int(self.starts[file])}"
 
     def digest(self, rows: np.ndarray) -> str:
-        """Hash the images; where they are mapped, how many bytes each has."""
+        """Hash the images; where they are mapped, their lengths and the ends of up to 1,000."""
         if self.is_large:
             from pyarrow import compute
 
             measure: Any = compute
             sizes = measure.fill_null(measure.binary_length(self.cells), 0).to_numpy()
-            return hashlib.sha256(sizes[rows].astype("<i8").tobytes()).hexdigest()
+            hasher = hashlib.sha256(sizes[rows].astype("<i8").tobytes())
+            self.hash_ends(rows, hasher)
+            return hasher.hexdigest()
         hasher = hashlib.sha256()
         for row in rows:
             content = self.cells[int(row)].as_py() or b""

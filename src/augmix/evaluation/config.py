@@ -440,6 +440,8 @@ class _CalibratedModel:
     """Size of the square cut out of the middle, in pixels; by default that of the model or run."""
     interpolation: Filter | None = None
     """Filter of the resizing; by default the model's own."""
+    outputs: Literal["logits", "probabilities"] = "logits"
+    """What the model gives: logits, or the probabilities of a softmax."""
     class_list: str | None = None
     """File that lists the model's classes, where the images have only some of them or another
     order."""
@@ -489,6 +491,8 @@ class PredictConfig:
     regression or histogram binning (of the first class alone)."""
     calibration: Path | None = None
     """Folder of the results in which evaluate fitted the calibrator; by default the run folder."""
+    outputs: Literal["logits", "probabilities"] = "logits"
+    """What the model gives: logits, or the probabilities of a softmax."""
     size: int | None = None
     """Size of the images in pixels; by default that of the model or of the run's training."""
     batch_size: int = 32

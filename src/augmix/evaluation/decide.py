@@ -32,7 +32,7 @@ from augmix.errors import Interrupted, ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig
 from augmix.evaluation.images import choose_images, describe_source
 from augmix.evaluation.loop import describe_protocol, useful_threads
-from augmix.evaluation.predictor import Predictor, describe_model, ready
+from augmix.evaluation.predictor import Predictor, check_outputs, describe_model, ready
 from augmix.evaluation.store import check_folder
 from augmix.evaluation.suites import Suite, list_cells, open_suites
 from augmix.files import hold_folder, load_npz, make_folder, to_plain, write_npz
@@ -258,8 +258,11 @@ def decide(
         ]
         keys = [key for key in measurers[0].suite.cells() if key.suite == suite]
         described = [{**describe_model(arm.model), **arm.about} for arm in arms]
-        for arm in arms:
+        for arm, measurer, facts in zip(arms, measurers, described, strict=True):
             stack.enter_context(ready(arm.model, device))
+            facts["outputs"] = measurer.predictor.probe_source(
+                arm.source, ids, batch_size=config.batch_size
+            )
         fresh = Results(
             model=described[0],
             source=describe_source(first.source, len(ids)),
@@ -502,6 +505,14 @@ def _check_same(path: Path, found: Results, fresh: Results) -> None:
                 f"{path} holds results with {name} = {theirs.get(name)!r}, this measurement has "
                 f"{value!r}; name another --out"
             )
+    for old, new in zip(_models(found), _models(fresh), strict=True):
+        check_outputs(path, old.get("outputs"), new["outputs"], fresh.protocol["precision"])
+
+
+def _models(results: Results) -> list[Mapping[str, Any]]:
+    """The facts about the model, and about the one that it is compared with."""
+    against = results.decision.against if results.decision else None
+    return [results.model, *([against] if against is not None else [])]
 
 
 def _identity(results: Results) -> dict[str, Any]:
@@ -511,8 +522,13 @@ def _identity(results: Results) -> dict[str, Any]:
     found = {
         "margin of error": decision.margin if decision else None,
         "weights": results.model.get("weights_sha256"),
+        "preprocessing": results.model.get("preprocessing"),
         "weights of the other model": against.get("weights_sha256") if against else None,
+        "preprocessing of the other model": against.get("preprocessing") if against else None,
         "images": results.source.get("fingerprint"),
+        "classes of the images": results.source.get("class_names"),
+        "size": results.source.get("size"),
+        "geometry": results.source.get("geometry"),
         **{f"protocol {name}": value for name, value in results.protocol.items()},
         "versions": results.provenance.get("versions"),
     }

@@ -81,7 +81,6 @@ from augmix.shards import WAIT_S, Pieces, SharedFolder, find_shard, share_folder
 
 _MOST_THREADS = 8  # beyond that they wait for each other: part of a corruption holds Python's lock
 _SHARDS_FOLDER = ".shards"  # of the claims of several jobs
-_NUM_PROBES = 8  # images whose logits tell models apart
 _NUM_BINS = 15  # of equal width, for reliability diagrams and ECE
 
 Ids = Int64[np.ndarray, " image"]
@@ -237,9 +236,9 @@ class Evaluator:
 
     def with_outputs(self, results: Results) -> Results:
         """Add to results what the model says to a few images, by which models are told apart."""
-        num_shown = min(_NUM_PROBES, len(self.ids), self.config.batch_size)
-        shown = self.ids[np.linspace(0, len(self.ids) - 1, num_shown).astype(np.int64)]
-        outputs = self.predictor.probe(to_float(self.source.load(shown)))
+        outputs = self.predictor.probe_source(
+            self.source, self.ids, batch_size=self.config.batch_size
+        )
         return replace(results, model={**results.model, "outputs": outputs})
 
     def batches(self, key: CellKey) -> list[Batch]:

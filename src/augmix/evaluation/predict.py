@@ -17,19 +17,20 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from augmix import results, run_folder
-from augmix.arrays import from_pillow
+from augmix.arrays import from_pillow, to_float
 from augmix.data import Reading
 from augmix.data.batches import spread_positions
 from augmix.data.decode import Geometry, ImageError, decode_image
+from augmix.data.folders import FileItems
 from augmix.data.trees import FolderTree
 from augmix.devices import resolve_device
 from augmix.errors import RunError, escape_cell, printable
 from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
-from augmix.evaluation.predictor import describe_model
+from augmix.evaluation.predictor import check_outputs, describe_model, summarize_logits
 from augmix.files import (
     describe_space,
     format_size,
@@ -43,12 +44,13 @@ from augmix.models.calibration import Calibrator, load_calibrator
 from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
-from augmix.models.wrapper import Ensemble
+from augmix.models.wrapper import Ensemble, name_of, refuse_probabilities
 from augmix.progress import OnProgress, PieceWritten, format_duration, ignore
 from augmix.shards import Pieces, find_shard, share_folder
 
 _BATCHES_IN_PART = 8  # of a file that is written in parts
 _TIMED_IMAGES = 32  # of a forecast
+_NUM_PROBES = 4  # images whose logits tell models apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,7 @@ class _Model:
             ]
             images = np.stack([p for _, p, _ in read if p is not None and p.shape == size])
             shown = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float() / 255
-            with torch.inference_mode():
-                logits = self.calibrator.scale(self.network(shown).double().cpu())
+            logits = self.calibrator.scale(self._logits(shown, chosen))
             confidences, order = logits.softmax(1).sort(dim=1, descending=True, stable=True)
             confidences = self.calibrator.map(confidences)
             for row, path in enumerate(chosen):
@@ -120,6 +121,32 @@ class _Model:
                 numbers = confidences[row, : config.top].tolist()
                 found[path] = Prediction(path, tuple(classes), tuple(numbers))
         yield from (found.get(path) or Prediction(path, error=why) for path, _, why in read)
+
+    def _logits(self, images: Tensor, paths: Sequence[str]) -> Tensor:
+        """The logits of images of one size, in float64 on the CPU."""
+        with torch.inference_mode():
+            logits = self.network(images).double().cpu()
+        refuse_probabilities(logits, name_of(self.network))
+        is_bad = ~logits.isfinite().all(dim=1)
+        if is_bad.any():
+            path = paths[int(is_bad.int().argmax())]
+            raise RunError(
+                f"the logits of {name_of(self.network)} for {path} are not finite, which is no "
+                "prediction; check its weights"
+            )
+        return logits
+
+    def probe(self, files: Sequence[str]) -> list[list[float | None]]:
+        """Summarize the logits of a few images, by which two models can be told apart."""
+        is_grey = _channels(self.network) == 1
+        found: list[list[float | None]] = []
+        for position in spread_positions(len(files), min(len(files), _NUM_PROBES)):
+            pixels, _ = _read(files[position], self.geometry, is_grey=is_grey)
+            if pixels is not None:
+                image = to_float(pixels[None])
+                shown = torch.from_numpy(image).to(self.device)
+                found += summarize_logits(self._logits(shown, [files[position]]).numpy())
+        return found
 
 
 class _Summary(TypedDict):
@@ -139,6 +166,7 @@ class _Manifest(TypedDict):
     """What stands beside a file of predictions: what it is of, and once it is complete the rest."""
 
     identity: dict[str, Any]
+    outputs: list[Any]  # what the model says to a few of the images
     summary: _Summary | None
     sha256: str | None
 
@@ -186,9 +214,7 @@ def predict_file(
         with shared.alone():
             summary = parts.check_written()
             if summary is None:
-                write_json(
-                    parts.manifest, {"identity": parts.identity, "summary": None, "sha256": None}
-                )
+                parts.write_manifest(None, None)
         if summary is None:
             todo = parts.missing()
             queue = Pieces(shared, todo, name=str, is_done=lambda start: parts.file(start).exists())
@@ -211,8 +237,7 @@ def predict_file(
             summary = parts.check_written()
             if summary is None:
                 summary = _join_parts(path, [parts.file(start) for start in parts.starts])
-                done_by = {"summary": summary, "sha256": hash_file(path)}
-                write_json(parts.manifest, {"identity": parts.identity, **done_by})
+                parts.write_manifest(summary, hash_file(path))
     return summary["num_images"], summary["broken"]
 
 
@@ -224,23 +249,33 @@ class _Parts:
     files: list[str]  # the images
     batch_size: int
     identity: dict[str, Any]  # what the predictions are of
+    outputs: list[list[float | None]]  # what the model says to a few of the images
     key: str  # of the identity, in the names of the parts
 
     @classmethod
     def of(cls, config: PredictConfig, model: _Model, path: Path) -> "_Parts":
         files = list(list_files(config.images))
-        names = ("top", "batch_size", "size", "reading")
+        names = ("top", "batch_size", "size", "reading", "outputs")
+        described = describe_model(model.network)
         identity: dict[str, Any] = {
-            "model": describe_model(model.network)["weights_sha256"],
-            "images": hashlib.sha256(
-                "\0".join(files).encode("utf-8", "surrogateescape")
-            ).hexdigest(),
+            "model": described["weights_sha256"],
+            "preprocessing": to_plain(described["preprocessing"]),
+            "geometry": to_plain(model.geometry.describe()),
+            "classes": list(model.names or ()),
+            "images": FileItems(root=Path(), paths=tuple(files)).digest(np.arange(len(files))),
             "form": config.written_form,
             **model.calibrator.describe(),
             **{name: to_plain(getattr(config, name)) for name in names},
         }
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-        return cls(path=path, files=files, batch_size=config.batch_size, identity=identity, key=key)
+        return cls(
+            path=path,
+            files=files,
+            batch_size=config.batch_size,
+            identity=identity,
+            outputs=model.probe(files),
+            key=key,
+        )
 
     @property
     def manifest(self) -> Path:
@@ -270,7 +305,12 @@ class _Parts:
 
     def check_written(self) -> _Summary | None:
         """What a complete file holds, None if it is not complete; another file is refused."""
-        return _check_written(self.path, self.manifest, self.identity)
+        return _check_written(self.path, self.manifest, self.identity, self.outputs)
+
+    def write_manifest(self, summary: _Summary | None, sha256: str | None) -> None:
+        """Write what the file is made of; without a summary it is not complete."""
+        facts = {"identity": self.identity, "outputs": self.outputs}
+        write_json(self.manifest, {**facts, "summary": summary, "sha256": sha256})
 
 
 def forecast_predictions(config: PredictConfig) -> list[str]:
@@ -316,7 +356,9 @@ def forecast_predictions(config: PredictConfig) -> list[str]:
     return lines
 
 
-def _check_written(path: Path, manifest: Path, identity: dict[str, Any]) -> _Summary | None:
+def _check_written(
+    path: Path, manifest: Path, identity: dict[str, Any], outputs: list[list[float | None]]
+) -> _Summary | None:
     """What a complete file holds, None if it is not complete; another file is refused."""
     if not manifest.exists():
         if path.exists():
@@ -332,6 +374,7 @@ def _check_written(path: Path, manifest: Path, identity: dict[str, Any]) -> _Sum
                 f"{path} holds predictions with {name} = {before!r}, asked for {value!r}; choose "
                 f"another --out, or delete it and {manifest.name}"
             )
+    check_outputs(manifest, found["outputs"], outputs, "fp32")
     is_there = path.exists() and hash_file(path) == found["sha256"]
     return found["summary"] if is_there else None
 
@@ -410,7 +453,7 @@ def _open(config: PredictConfig) -> _Model:
     folder = Path(config.model).expanduser()
     members = run_folder.list_members(folder) if folder.is_dir() else []
     run = load_run(members[0] if members else folder) if folder.is_dir() else None
-    models = [open_model(each) for each in members or [config.model]]
+    models = [open_model(each, outputs=config.outputs) for each in members or [config.model]]
     model = models[0]
     if any(each.class_names != model.class_names for each in models):
         raise RunError(f"the runs in {folder} have other classes, or another order of them")

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import nn
 
-from augmix.errors import RunError, first_line
+from augmix.arrays import to_float
+from augmix.data.stores import Source
+from augmix.errors import ResumeError, RunError, first_line
 from augmix.files import to_plain
 from augmix.models.preprocessing import Preprocessing
 from augmix.models.wrapper import (
@@ -34,6 +37,9 @@ from augmix.results import CellKey
 # Words of torch's messages about tensors on two devices.
 _ELSEWHERE = ("same device", "expected device", "and weight type")
 _WAVES = (0.0, 1.0, 2.3)  # radians per class
+_NUM_PROBES = 8  # images whose logits tell models apart
+# Of logits summed up, relative: between processors, TF32 included, and of bfloat16
+_TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +102,7 @@ class Predictor:
     def probe(
         self, images: Float32[np.ndarray, "batch channel height width"]
     ) -> list[list[float | None]]:
-        """Summarize the logits of a few images, by which two models can be told apart.
-
-        Returns:
-            For every image the largest logit and three sums weighted by waves over the classes;
-            None for values that are not finite.
-        """
+        """Summarize the logits of a few images, by which two models can be told apart."""
         devices = [self.device] if self.device.type == "cuda" else []
         with (
             self.computing(images.shape),
@@ -110,10 +111,15 @@ class Predictor:
         ):
             torch.manual_seed(0)  # for models that draw random numbers
             logits = self._run(images)
-        wide = self.check_shape(logits, len(images))
-        waves = np.cos(np.outer(np.arange(wide.shape[1]), _WAVES)) / math.sqrt(wide.shape[1])
-        sums = np.column_stack([wide.max(axis=1), wide @ waves])
-        return [[float(value) if np.isfinite(value) else None for value in row] for row in sums]
+        return summarize_logits(self.check_shape(logits, len(images)))
+
+    def probe_source(
+        self, source: Source, ids: Int64[np.ndarray, " image"], *, batch_size: int
+    ) -> list[list[float | None]]:
+        """Summarize the logits of a few of the images that are measured; see `probe`."""
+        num_shown = min(_NUM_PROBES, len(ids), batch_size)
+        shown = ids[np.linspace(0, len(ids) - 1, num_shown).astype(np.int64)]
+        return self.probe(to_float(source.load(shown)))
 
     @contextmanager
     def computing(self, shape: tuple[int, ...]) -> Iterator[None]:
@@ -145,6 +151,54 @@ def ready(model: nn.Module, device: torch.device) -> Iterator[None]:
     model.to(device)
     with evaluating(model):
         yield
+
+
+def summarize_logits(logits: Float64[np.ndarray, "batch class"]) -> list[list[float | None]]:
+    """Return for every image the largest logit and three sums weighted by waves over the classes.
+
+    Values that are not finite are None.
+    """
+    waves = np.cos(np.outer(np.arange(logits.shape[1]), _WAVES)) / math.sqrt(logits.shape[1])
+    sums = np.column_stack([logits.max(axis=1), logits @ waves])
+    return [[float(value) if np.isfinite(value) else None for value in row] for row in sums]
+
+
+def check_outputs(path: Path, old: Any, new: list[list[float | None]], precision: str) -> None:
+    """Refuse results of a model that computes other logits, with a `ResumeError`.
+
+    Args:
+        path: The file of the results.
+        old: What `Predictor.probe` gave for the model of the results.
+        new: What it gives now, for the same images.
+        precision: Arithmetic of the network.
+    """
+    if not _is_close(old, new, _TOLERANCE[precision]):
+        raise ResumeError(
+            f"{path} holds results of a model that computes other logits for the same images, with "
+            f"the same weights and preprocessing: (largest, weighted sums) {_first(old)}, "
+            f"this one {_first(new)}; its code has changed, or weights that it keeps "
+            f"outside its state: name another --out, or delete {path} to measure again"
+        )
+
+
+def _is_close(old: Any, new: list[list[float | None]], tolerance: float) -> bool:
+    """Whether two summaries of logits differ by no more than another processor's rounding."""
+    try:
+        before, after = np.array(old, np.float64), np.array(new, np.float64)  # None becomes NaN
+    except (TypeError, ValueError):
+        return False
+    if before.shape != after.shape or not after.size:
+        return before.shape == after.shape
+    scale = np.nanmax(np.abs(after), axis=1, keepdims=True, initial=0)
+    is_near = np.abs(before - after) <= tolerance * scale
+    return bool((is_near | (np.isnan(before) & np.isnan(after))).all())
+
+
+def _first(outputs: Any) -> str:
+    """Show the summary of the first image."""
+    if not (isinstance(outputs, list) and outputs and isinstance(outputs[0], list)):
+        return "none"
+    return ", ".join("not finite" if each is None else f"{each:.6g}" for each in outputs[0])
 
 
 def describe_model(model: nn.Module) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from augmix.evaluation.config import CalibrateConfig, CalibrateOptions, Evaluate
 from augmix.evaluation.images import choose_images, open_data
 from augmix.evaluation.loop import useful_threads
 from augmix.evaluation.models import open_arm
-from augmix.evaluation.predictor import Predictor, fingerprint, ready
+from augmix.evaluation.predictor import Predictor, check_outputs, describe_model, ready
 from augmix.evaluation.suites import CLEAN
 from augmix.files import load_json, make_folder, to_plain, write_json
 from augmix.progress import Note, OnProgress, ignore
@@ -125,15 +125,19 @@ def calibrate_severity(
         )
         for name in names:
             _check_numbers(CORRUPTIONS[name], search.scale)
-        identity = search.describe() | {"weights_sha256": fingerprint(model)}
+        stack.enter_context(ready(model, device))
+        facts = describe_model(model)
+        identity = search.describe() | {
+            name: facts[name] for name in ("weights_sha256", "preprocessing")
+        }
+        outputs = search.predictor.probe_source(source, ids, batch_size=options.batch_size)
         identity |= {"own": own} if (own := CORRUPTIONS.hash_own(names)) else {}
-        kept = _Kept(options.out, identity) if options.out else None
+        kept = _Kept(options.out, identity, outputs) if options.out else None
         if kept is not None:
             make_folder(kept.out.parent)
             if kept.is_complete():
                 emit(Note(text=f"{kept.out} is complete"))
                 return load_preset(kept.out)
-        stack.enter_context(ready(model, device))
         found = kept.load() if kept else {}
         clean = search.clean
         emit(Note(text=f"clean accuracy {100 * clean.mean():.2f} % on {len(ids)} images"))
@@ -183,7 +187,7 @@ def calibrate_model(config: CalibrateConfig, *, on_progress: OnProgress | None =
 
 _OF_IMAGES = (
     *("source", "data", "split", "preprocessing", "resize", "crop", "interpolation"),
-    *("class_list", "classes_by_position", "allow_train_data", "reading"),
+    *("outputs", "class_list", "classes_by_position", "allow_train_data", "reading"),
 )
 
 
@@ -364,6 +368,7 @@ class _Kept:
 
     out: Path
     identity: dict[str, Any]
+    outputs: list[list[float | None]]  # what the model says to a few images
 
     @property
     def partial(self) -> Path:
@@ -391,16 +396,20 @@ class _Kept:
     def add(self, name: str, found: list[Found]) -> None:
         """Keep what was found for a corruption."""
         known = to_plain(self.load()) | {name: to_plain(found)}
-        write_json(self.partial, {**self.identity, "corruptions": known})
+        write_json(self.partial, {**self._facts, "corruptions": known})
 
     def finish(
         self, preset: Preset, facts: Mapping[str, Any], found: Mapping[str, list[Found]]
     ) -> None:
         """Write the preset with all that was found."""
         model = {name: facts[name] for name in ("label", "clean_accuracy")}
-        content = {**self.identity, "model": model, "corruptions": to_plain(dict(found))}
+        content = {**self._facts, "model": model, "corruptions": to_plain(dict(found))}
         write_preset(self.out, preset, content)
         self.partial.unlink(missing_ok=True)
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {**self.identity, "outputs": self.outputs}
 
     def _check(self, path: Path, theirs: Mapping[str, Any]) -> None:
         for name, ours in to_plain(self.identity).items():
@@ -409,6 +418,7 @@ class _Kept:
                     f"{path} is of another search, with {name} = {theirs.get(name)!r}, asked for "
                     f"{ours!r}; name another --out, or delete it"
                 )
+        check_outputs(path, theirs.get("outputs"), self.outputs, self.identity["precision"])
 
 
 def _make_preset(options: CalibrateOptions, found: Mapping[str, list[Found]]) -> Preset:

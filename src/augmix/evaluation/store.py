@@ -19,6 +19,7 @@ from torch import nn
 from augmix.data.sources import Source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.outliers import Outliers
+from augmix.evaluation.predictor import check_outputs
 from augmix.evaluation.suites import SUITES, Suite
 from augmix.files import to_plain, write_npz
 from augmix.models.weights import load_tensors
@@ -67,8 +68,6 @@ _FIELDS = {  # of `Results`
 _NUM_EXAMPLES = 5
 _OVERALL = 12  # hardest images over all corruptions, and over all perturbations
 _EACH = 4  # the same under each corruption and perturbation
-# Of logits summed up, relative: between processors, TF32 included, and of bfloat16
-_TOLERANCE = {"fp32": 2e-3, "bf16": 3e-2}
 _MOST = 64  # hardest images kept at all
 _MISTAKES = 12  # most confident ones, on clean and on corrupted images
 _NONE = torch.empty(0)
@@ -285,14 +284,9 @@ def _check_same(
                 f"{path} holds results with {name} = {old!r}, this evaluation has {new!r}; "
                 f"evaluate into another --out, or delete {path} to measure again"
             )
-    outputs = found.model.get("outputs"), fresh.model["outputs"]
-    if not _is_close(*outputs, _TOLERANCE[fresh.protocol["precision"]]):
-        raise ResumeError(
-            f"{path} holds results of a model that computes other logits for the same images, with "
-            f"the same weights and preprocessing: (largest, weighted sums) {_first(outputs[0])}, "
-            f"this one {_first(outputs[1])}; its code has changed, or weights that it keeps "
-            f"outside its state: evaluate into another --out, or delete {path} to measure again"
-        )
+    check_outputs(
+        path, found.model.get("outputs"), fresh.model["outputs"], fresh.protocol["precision"]
+    )
 
 
 def _compare(
@@ -303,26 +297,6 @@ def _compare(
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return {name: (old, new)}
     return {f"{name} {each}": (old.get(each), new.get(each)) for each in {**old, **new}}
-
-
-def _is_close(old: Any, new: list[list[float | None]], tolerance: float) -> bool:
-    """Whether two summaries of logits differ by no more than another processor's rounding."""
-    try:
-        before, after = np.array(old, np.float64), np.array(new, np.float64)  # None becomes NaN
-    except (TypeError, ValueError):
-        return False
-    if before.shape != after.shape:
-        return False
-    scale = np.nanmax(np.abs(after), axis=1, keepdims=True, initial=0)
-    is_near = np.abs(before - after) <= tolerance * scale
-    return bool((is_near | (np.isnan(before) & np.isnan(after))).all())
-
-
-def _first(outputs: Any) -> str:
-    """Show the summary of the first image."""
-    if not outputs:
-        return "none"
-    return ", ".join("not finite" if each is None else f"{each:.6g}" for each in outputs[0])
 
 
 def _check_files(path: Path, found: Results, suites: Mapping[str, Suite]) -> None:
