@@ -171,6 +171,13 @@ def test_spawn_makes_unrelated_seeds():
     assert Stream(seed=0).spawn(2**64 - 1) != Stream(seed=1).spawn(2**64 - 1)
 
 
+def test_a_spawned_stream_is_of_the_same_epoch():
+    streams = [Stream(seed=0).at(epoch=epoch).spawn(1) for epoch in (2, 3)]
+    assert streams[0] == Stream(seed=0).spawn(1).at(epoch=2)
+    first, second = (stream.uniforms(np.arange(4), count=3) for stream in streams)
+    assert not np.isin(first, second).any()
+
+
 @pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": 2**64}, {"seed": 0, "epoch": 2**32}])
 def test_bad_addresses(arguments):
     with pytest.raises(ValueError, match="must be 0..2"):

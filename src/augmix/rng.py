@@ -107,7 +107,7 @@ class Stream:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def spawn(self, number: int) -> "Stream":
-        """A stream of a new seed, made from this one's seed and a 64-bit number by hashing.
+        """A stream of the same epoch, its seed made from this one's and a 64-bit number by hashing.
 
         Seeds are never added or multiplied, which would give neighbours the same streams.
         """
@@ -117,7 +117,7 @@ class Stream:
             [[number & _WORD], [number >> 32], [int(Purpose.SPAWN) << 26], [0]], np.uint32
         )
         words = philox4x32(counter, self.seed)[:, 0]
-        return Stream(seed=int(words[0]) | int(words[1]) << 32)
+        return Stream(seed=int(words[0]) | int(words[1]) << 32, epoch=self.epoch)
 
     def uniforms(
         self,
