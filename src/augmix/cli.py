@@ -317,9 +317,11 @@ def _report(words: Sequence[str]) -> None:
 
 @command("check")
 def _check(words: Sequence[str]) -> None:
-    from augmix.report.check import LIMITED, CheckConfig, check_run, write_junit
+    from augmix.report.check import LIMITED, CheckConfig, check_junit, check_run, write_junit
 
     config = parse(CheckConfig, "check", words)
+    if config.junit is not None:
+        check_junit(config.junit)
     limits = {name: value for name in LIMITED if (value := getattr(config, name)) is not None}
     verdicts = check_run(
         config.run,
@@ -472,6 +474,8 @@ class PreviewConfig:
     """Folder or file of the images, or digits."""
     source: str | None = None
     """Form of the data, as in augmix train; None goes by the data."""
+    split: str = "test"
+    """Part of the images: train, test or val."""
     size: int | None = None
     """Size in pixels the images are brought to; None keeps them as stored."""
     num_images: int = 3
@@ -553,7 +557,7 @@ def _preview(words: Sequence[str]) -> None:
     source = open_source(
         data.kind,
         root=data.root,
-        split="test",
+        split=config.split,
         size=data.size or 0,
         is_lazy=True,
         **config.reading.given,

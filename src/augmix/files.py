@@ -228,6 +228,36 @@ def write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+OWN_NAMES = frozenset(
+    [
+        "config.json",
+        "model.json",
+        "results.json",
+        "manifest.json",
+        "log.jsonl",
+        "log.csv",
+        "state.pt",
+        "draws.npz",
+        "weights.safetensors",
+        "examples.npz",
+        "hardest.npz",
+        "mistakes.npz",
+        "images.npz",
+        "SHA256SUMS",
+    ]
+)
+"""Files of run folders and of written sets."""
+
+
+def check_own_name(path: Path) -> None:
+    """Refuse an output of a name by which run folders and sets are read, with a `RunError`."""
+    if path.name in OWN_NAMES:
+        raise RunError(
+            f"{path.name} is the name of a file of run folders and written sets, which would be "
+            f"read as one; choose another name than {path}"
+        )
+
+
 def check_replaceable(path: Path, what: str, *signs: bytes) -> None:
     """Refuse to write over a file that is no earlier output of the same kind.
 
@@ -240,6 +270,8 @@ def check_replaceable(path: Path, what: str, *signs: bytes) -> None:
     """
     if path.is_dir():
         raise RunError(f"{path} is a folder; name a file in it")
+    if not path.exists():
+        check_own_name(path)
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):  # whoever makes the folder says so

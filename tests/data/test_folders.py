@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from augmix.data.folders import check_outside
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 
@@ -217,3 +218,81 @@ def test_real_photographs(real_data):
         left, top = (round((edge - 224) / 2) for edge in image.size)
         expected = np.asarray(image)[top : top + 224, left : left + 224]
         assert np.array_equal(source.load(np.array([index]))[0], expected)
+
+
+ACCENTS = "caf\u00e9", "cafe\u0301"  # the same name, its accent written in two ways
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_splits_may_write_accents_in_two_ways(tmp_path, png, pixels, make_tar, form):
+    members = [
+        (f"{split}/{name}/{number}.png", png(pixels[number]))
+        for split, cafe in zip(("train", "test"), ACCENTS, strict=True)
+        for number, name in enumerate((cafe, "ant"))
+    ]
+    for name, content in members:
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(content)
+    (tmp_path / "set.tar").write_bytes(make_tar(members))
+    root = tmp_path / ("set.tar" if form == "tar" else "set")
+    source = open_source(form, root=root, split="test")
+    assert source.class_names == ("ant", ACCENTS[0])
+    order = np.argsort(source.labels)
+    np.testing.assert_array_equal(source.load(order), pixels[[1, 0]])
+    (tmp_path / "set/train" / ACCENTS[1]).mkdir()
+    with pytest.raises(RunError, match="two classes are called caf"):
+        open_source("folder", root=tmp_path / "set", split="train")
+
+
+def test_a_class_of_nearly_the_same_name_is_shown(tmp_path, png, pixels):
+    for name in ("train/Cat", "train/dog", "test/cat", "test/dog"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "0.png").write_bytes(png(pixels[0]))
+    with pytest.raises(RunError, match="got cat besides .1 in all., did you mean 'Cat'"):
+        open_source("folder", root=tmp_path, split="test")
+    (tmp_path / "test/cat").rename(tmp_path / "test/Cat ")
+    with pytest.raises(RunError, match="got 'Cat ' besides"):
+        open_source("folder", root=tmp_path, split="test")
+
+
+def test_a_folder_around_the_classes_of_a_split_is_no_class(tmp_path, png, pixels):
+    for split, number in (("train", 0), ("test", 1)):
+        for name in ("ant", "bee"):
+            (tmp_path / split / "images" / name).mkdir(parents=True)
+            (tmp_path / split / "images" / name / "0.png").write_bytes(png(pixels[number]))
+    source = open_source("folder", root=tmp_path, split="test")
+    assert source.class_names == ("ant", "bee")
+    np.testing.assert_array_equal(source.load(np.array([0])), pixels[[1]])
+
+
+def test_folds_are_no_classes(tmp_path, png, pixels):
+    for fold in ("fold0", "Fold_1", "fold-2"):
+        for name in ("ant", "bee"):
+            (tmp_path / fold / name).mkdir(parents=True)
+            (tmp_path / fold / name / "0.png").write_bytes(png(pixels[0]))
+    with pytest.raises(RunError, match="Fold_1, fold-2, fold0 look like splits, each with"):
+        open_source("folder", root=tmp_path)
+
+
+def test_another_split_is_offered(tmp_path, png, pixels):
+    (tmp_path / "train/ant").mkdir(parents=True)
+    (tmp_path / "train/ant/0.png").write_bytes(png(pixels[0]))
+    with pytest.raises(RunError, match="got train/; --split train takes those"):
+        open_source("folder", root=tmp_path, split="test")
+
+
+@pytest.mark.parametrize(
+    ("out", "is_fine"),
+    [("train/run", False), ("runs/run", True), ("train/cat/x", False), ("../runs", True)],
+)
+def test_what_is_written_lies_outside_the_classes(folder, out, is_fine):
+    if is_fine:
+        check_outside(str(folder), folder / out)
+        return
+    with pytest.raises(RunError, match="would be read as one of its classes"):
+        check_outside(str(folder), folder / out)
+
+
+def test_a_folder_of_classes_takes_nothing_else(folder):
+    with pytest.raises(RunError, match="would be read as one of its classes"):
+        check_outside(str(folder / "train"), folder / "train")

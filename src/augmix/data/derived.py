@@ -6,7 +6,6 @@ of the source (`match_classes` gives the columns to keep).
 """
 
 import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from augmix.data.stores import (
     fingerprint,
     hash_array,
 )
+from augmix.data.trees import compose
 from augmix.errors import RunError, did_you_mean
 from augmix.rng import Purpose, Stream
 
@@ -391,8 +391,8 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
         >>> match_classes(("n3", "n1"), animals).tolist()
         [2, 0]
     """
-    known = {_compose(name): index for name, index in _index_names(classes).items()}
-    unknown = [name for name in class_names if _compose(name) not in known]
+    known = {compose(name): index for name, index in _index_names(classes).items()}
+    unknown = [name for name in class_names if compose(name) not in known]
     if unknown:
         rest = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise RunError(
@@ -402,7 +402,7 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
             "images (--class-list), or take class i of the images as class i of the model "
             "(--classes-by-position)"
         )
-    indices = np.array([known[_compose(name)] for name in class_names], np.int64)
+    indices = np.array([known[compose(name)] for name in class_names], np.int64)
     owner: dict[int, str] = {}
     for name, index in zip(class_names, indices.tolist(), strict=True):
         if index in owner:
@@ -412,11 +412,6 @@ def match_classes(class_names: tuple[str, ...], classes: ClassList) -> Int64[np.
             )
         owner[index] = name
     return indices
-
-
-def _compose(name: str) -> str:
-    """A name with accents as parts of their letters; macOS writes them apart."""
-    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,7 +26,9 @@ from augmix.data.trees import (
     FolderTree,
     Tree,
     choose_splits,
+    compose,
     find_splits,
+    index_classes,
     inner_classes,
     is_split,
     join,
@@ -88,7 +90,12 @@ def missing_split(root: Path, split: str, expected: str, found: Sequence[str]) -
     if not root.exists():
         return no_folder(root)
     shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
-    return RunError(f"no split {split!r}: expected {expected} in {root}, got {shown or 'nothing'}")
+    kinds = {split_kind(Path(name.rstrip("/")).stem)[0] for name in found} - {"", split}
+    others = [kind for kind in SERVING if kind in kinds]
+    way_out = f"; --split {others[0]} takes those" if split != "train" and others else ""
+    return RunError(
+        f"no split {split!r}: expected {expected} in {root}, got {shown or 'nothing'}{way_out}"
+    )
 
 
 def check_shards(shards: Sequence[Path]) -> None:
@@ -98,6 +105,25 @@ def check_shards(shards: Sequence[Path]) -> None:
         raise RunError(
             f"expected {int(named[0][2])} files like {shards[0]}, got {len(shards)}; "
             "fetch the rest, or move away those of another version"
+        )
+
+
+def check_outside(data: str, folder: Path) -> None:
+    """Refuse to write into a folder of which every folder is read as a class, with a `RunError`.
+
+    Args:
+        data: The images; anything but image folders is fine.
+        folder: What is written.
+    """
+    root, target = Path(data).expanduser(), folder.expanduser().resolve()
+    if not root.is_dir() or not target.is_relative_to(root.resolve()):
+        return
+    tree = FolderTree(root)
+    splits = [root / name for name in find_splits(tree).values()]
+    if any(target.is_relative_to(each.resolve()) for each in splits or [root]):
+        raise RunError(
+            f"{folder} lies in the folder of the images, {data}, and would be read as one of its "
+            "classes; choose another --out beside it"
         )
 
 
@@ -228,7 +254,7 @@ def list_images(
     if inside and not known:
         raise RunError(single_class(str(path), inside, names, f"name {path / inside}"))
     class_names = tuple(known) or found
-    number = {name: label for label, name in enumerate(class_names)}
+    number = index_classes(class_names, where=str(path))
     inner = [image for image in listing.images if "/" in image]
     outside = [(image, OUTSIDE) for image in listing.images if "/" not in image]
     if not inner:
@@ -236,7 +262,7 @@ def list_images(
             f"{path}: expected images ({', '.join(FORMATS)}) in class folders "
             f"{', '.join(class_names[:8])}, got none{listing.summary}"
         )
-    labels = np.array([number[image.partition("/")[0]] for image in inner], np.int64)
+    labels = np.array([number[compose(image.partition("/")[0])] for image in inner], np.int64)
     order = np.argsort(labels, kind="stable")
     items = FileItems(root=path, paths=tuple(inner[row] for row in order))
     return _Split(items, labels[order], class_names, (*listing.left_out, *outside))
@@ -273,8 +299,8 @@ def _list_annotated(tree: FolderTree, folder: str, known: Sequence[str], *, whos
     found = [classes[Path(image).name] for image in listing.images]
     class_names = tuple(known) or order_classes(found)
     check_classes(found, class_names, where=path, whose=whose)
-    number = {name: label for label, name in enumerate(class_names)}
-    labels = np.array([number[name] for name in found], np.int64)
+    number = index_classes(class_names, where=str(path))
+    labels = np.array([number[compose(name)] for name in found], np.int64)
     items = FileItems(root=tree.root / folder, paths=listing.images)
     left_out = tuple(each for each in listing.left_out if each[0] != _ANNOTATIONS)
     return _Split(items, labels, class_names, left_out)

@@ -32,6 +32,8 @@ from augmix.data.stores import (
 from augmix.data.trees import (
     SERVING,
     FolderTree,
+    compose,
+    index_classes,
     is_hidden,
     is_split,
     order_classes,
@@ -359,7 +361,8 @@ def _number(read: _Labels, path: Path, known: Sequence[str]) -> Labels:
         return read.labels
     check_classes(names, known, where=path, whose="the training files")
     labels = check_labels(read.labels, len(read.labels), num_classes=len(names), where=str(path))
-    return np.array([known.index(name) for name in names], np.int64)[labels]
+    index = index_classes(known, where=str(path))
+    return np.array([index[compose(name)] for name in names], np.int64)[labels]
 
 
 def _find_column(schema: Any, names: Sequence[str], what: str, path: Path, hint: str) -> str:

@@ -35,7 +35,8 @@ from augmix.data.decode import (
     to_rgb,
     warn_of_files,
 )
-from augmix.errors import RunError
+from augmix.data.trees import compose
+from augmix.errors import RunError, did_you_mean
 from augmix.files import cache_folder, load_json, write_json
 
 MEMORY_BYTES = 2**30  # decoded sets up to this size are kept in memory
@@ -304,10 +305,12 @@ def check_classes(
     found: Iterable[str], known: Collection[str], *, where: Path, whose: str, hint: str = ""
 ) -> None:
     """Refuse classes that are none of those of the training images."""
-    if unknown := sorted(set(found) - set(known)):
+    composed = set(map(compose, known))
+    if unknown := sorted(name for name in set(found) if compose(name) not in composed):
+        shown = [name if name == name.strip() else repr(name) for name in unknown[:8]]
         raise RunError(
-            f"{where}: expected the {len(known)} classes of {whose}, got {', '.join(unknown[:8])} "
-            f"besides ({len(unknown)} in all){hint}"
+            f"{where}: expected the {len(known)} classes of {whose}, got {', '.join(shown)} "
+            f"besides ({len(unknown)} in all){did_you_mean(unknown[0], known)}{hint}"
         )
 
 

@@ -49,7 +49,9 @@ from augmix.data.trees import (
     Listing,
     Tree,
     choose_splits,
+    compose,
     find_splits,
+    index_classes,
     inner_classes,
     is_hidden,
     is_split,
@@ -585,8 +587,8 @@ def _number(
     class_names = train.class_names if train else own.class_names
     if train:
         check_classes(own.class_names, class_names, where=root, whose="the training shards")
-    index = {name: number for number, name in enumerate(class_names)}
-    return np.array([index.get(name, -1) for name in own.classes], np.int64), class_names
+    index = index_classes(class_names, where=str(root))
+    return np.array([index.get(compose(name), -1) for name in own.classes], np.int64), class_names
 
 
 def _is_number(name: str) -> bool:

@@ -13,6 +13,7 @@ Folders and tar files are read by one walker and one rule.
 
 import os
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ _SYSTEM_FOLDERS |= {"system volume information"}
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db"}
 _SPLIT_WORD = re.compile(r"(train|test|val)(ing|id|idation)?(set|data|images)?")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_FOLD = re.compile(r"(fold|split|part|subset|cv)[-_ ]?\d+", re.IGNORECASE)
 _ARCHIVES = {".zip", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"}  # that are not read
 _OTHER_STARTS = {"te", "ts", "va", "ev", "de", "ho"}  # of test, valid, evaluation, dev, holdout
 _COMMON_WORDS = {"set", "data", "dataset", "images", "image", "img", "imgs", "photos", "split"}
@@ -271,6 +273,27 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(unique, key=int) if all(map(is_number, unique)) else unique)
 
 
+def compose(name: str) -> str:
+    """Return a name with accents as parts of their letters; macOS writes them apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def index_classes(names: Sequence[str], *, where: str) -> dict[str, int]:
+    """Return the number of each class by its name as `compose` writes it.
+
+    Raises:
+        RunError: If two names differ in how their accents are written only.
+    """
+    index = {compose(name): number for number, name in enumerate(names)}
+    if len(index) < len(names):
+        twice = next(name for name, count in Counter(map(compose, names)).items() if count > 1)
+        raise RunError(
+            f"{where}: two classes are called {twice}, with accents written in two ways; put their "
+            "images into one folder"
+        )
+    return index
+
+
 def split_kind(name: str) -> tuple[str, str]:
     """Return which split a folder is named for, if any, and what else its name says.
 
@@ -338,11 +361,14 @@ def _name_splits(
 
 
 def _descend(tree: Tree, folder: str, kind: str) -> str:
-    """The split below a folder of the same kind of name, as in ``seg_train/seg_train``."""
+    """The split below its only folder: of the same kind of name, as in ``seg_train/seg_train``, or
+    called ``images`` or the like, with the classes in it."""
     inner = tree.folders(folder)
-    if len(inner) == 1 and split_kind(inner[0])[0] == kind and tree.folders(join(folder, inner[0])):
-        return join(folder, inner[0])
-    return folder
+    if len(inner) != 1 or tree.images(folder):
+        return folder
+    below = join(folder, inner[0])
+    is_wrapper = inner[0].lower() in _COMMON_WORDS and len(tree.folders(below)) > 1
+    return below if split_kind(inner[0])[0] == kind or is_wrapper else folder
 
 
 def _check_unknown(tree: Tree, here: str, folders: Sequence[str]) -> None:
@@ -357,6 +383,7 @@ def _check_unknown(tree: Tree, here: str, folders: Sequence[str]) -> None:
         )
     starts = {name[:2].lower() for name in folders}
     is_named = len({split_kind(name)[0] for name in folders} - {""}) > 1
+    is_named |= all(_FOLD.fullmatch(name) for name in folders)
     if not is_named and not ("tr" in starts and starts & _OTHER_STARTS):
         return
     inner = {tuple(tree.folders(join(here, name))) for name in folders}

@@ -23,6 +23,7 @@ from augmix.data.derived import (
     match_classes,
     take,
 )
+from augmix.data.folders import check_outside
 from augmix.data.inventory import describe_images
 from augmix.data.sources import SOURCES, Source, name_source, open_source
 from augmix.errors import RunError
@@ -309,6 +310,8 @@ def open_images(measurement: Measurement, members: Sequence[Member]) -> Source:
     if measurement.resize is not None:
         check_resize(measurement.resize, settings.get("size", 0), "crop", "torchvision")
     settings["is_lazy"] = True if measurement.how.max_images else None
+    if settings["root"] and settings["name"] in ("folder", "imagenet"):
+        check_outside(settings["root"], measurement.folder)
     source = open_source(split=measurement.split, **settings)
     if not measurement.allow_train_data:
         if (held := find_held_out(source, members)) is not None:

@@ -32,6 +32,7 @@ from augmix.evaluation.config import PredictConfig
 from augmix.evaluation.models import load_run
 from augmix.evaluation.predictor import check_outputs, describe_model, summarize_logits
 from augmix.files import (
+    check_own_name,
     describe_space,
     format_size,
     hash_file,
@@ -196,6 +197,8 @@ def predict_file(
     emit, shard = on_progress or ignore, find_shard(config.shard)
     model = _open(config)
     parts = _Parts.of(config, model, path)
+    for written in (parts.path, parts.manifest):
+        check_own_name(written)
 
     def write_part(start: int) -> None:
         found = [one for batch in parts.batches(start) for one in model.predict(batch, config)]

@@ -46,7 +46,7 @@ from augmix.evaluation.loop import useful_threads
 from augmix.evaluation.models import open_arm
 from augmix.evaluation.predictor import Predictor, check_outputs, describe_model, ready
 from augmix.evaluation.suites import CLEAN
-from augmix.files import load_json, make_folder, to_plain, write_json
+from augmix.files import check_own_name, load_json, make_folder, to_plain, write_json
 from augmix.progress import Note, OnProgress, ignore
 from augmix.results import CellKey
 
@@ -134,6 +134,7 @@ def calibrate_severity(
         identity |= {"own": own} if (own := CORRUPTIONS.hash_own(names)) else {}
         kept = _Kept(options.out, identity, outputs) if options.out else None
         if kept is not None:
+            check_own_name(kept.out)
             make_folder(kept.out.parent)
             if kept.is_complete():
                 emit(Note(text=f"{kept.out} is complete"))

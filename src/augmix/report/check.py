@@ -10,7 +10,7 @@ import numpy as np
 
 from augmix.bootstrap import FRACTION, Interval, difference, resample_means
 from augmix.errors import RunError, check_fields, did_you_mean, printable
-from augmix.files import write_bytes
+from augmix.files import check_replaceable, write_bytes
 from augmix.report import trust  # its metrics are limits too
 from augmix.report.comparison import differences
 from augmix.report.estimates import METRICS, Estimate, Estimates, Key, Scope, estimate, readable
@@ -276,6 +276,11 @@ def to_junit(verdicts: Sequence[Verdict], run: str) -> bytes:
     ElementTree.indent(root)
     content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return content + b"\n"
+
+
+def check_junit(path: Path) -> None:
+    """Refuse to write JUnit XML over a file of another kind, with a `RunError`."""
+    check_replaceable(path, "JUnit file", b"<testsuite")
 
 
 def write_junit(path: Path, verdicts: Sequence[Verdict], run: str) -> None:

@@ -17,6 +17,7 @@ from augmix import distributed, files, results, run_folder
 from augmix.augment import bank
 from augmix.data.decode import ResizedCrop
 from augmix.data.derived import Subset, hold_out, mix, open_stylised, subset, take
+from augmix.data.folders import check_outside
 from augmix.data.inventory import describe_images
 from augmix.data.sources import Source, open_source
 from augmix.data.stores import default_threads
@@ -101,6 +102,8 @@ def train_settled(
     """Train as `train` does, a run of which nothing is open."""
     config = settled.config
     seeds, folder = config.run.seeds, config.run.out
+    if config.data.path is not None and config.data.kind in ("folder", "imagenet"):
+        check_outside(config.data.path, folder)
     if seeds > 1 and (folder / run_folder.CONFIG_FILE).exists():
         raise ResumeError(
             f"{folder} holds a single run, where the runs of {seeds} seeds were to go; choose "

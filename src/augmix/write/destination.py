@@ -316,13 +316,13 @@ def describe_source(source: Source) -> dict[str, Any]:
     }
 
 
-def check_apart(images: str, folder: Path) -> None:
+def check_apart(images: str, folder: Path, way_out: str = "choose a destination beside it") -> None:
     """Refuse a destination inside the folder of the images, where it would become a class."""
     source, target = Path(images).expanduser().resolve(), folder.expanduser().resolve()
     if source.is_dir() and target.is_relative_to(source):
         raise RunError(
             f"{folder} lies in the folder of the images, {images}, and would be read as one of its "
-            "classes; choose a destination beside it"
+            f"classes; {way_out}"
         )
 
 

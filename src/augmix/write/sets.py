@@ -87,7 +87,7 @@ _OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in s
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -C form as `write_corrupted` does, return it."""
-    check_apart(config.src, config.dst)
+    _check_places(config)
     if layout := _annotated_layout(config):
         return write_annotated(config, layout, on_progress=on_progress)
     kind = config.source or name_source(config.src)
@@ -99,7 +99,7 @@ def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = No
 
 def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = None) -> Path:
     """Open the images of a config, write their -P form as `write_perturbed` does, return it."""
-    check_apart(config.src, config.dst)
+    _check_places(config)
     if layout := _annotated_layout(config):
         return write_annotated(config, layout, on_progress=on_progress)
     kind = config.source or name_source(config.src)
@@ -112,6 +112,13 @@ def perturb_source(config: PerturbConfig, *, on_progress: OnProgress | None = No
         source = _open(config, kind, size=config.size or 0)
     _tell(source, on_progress)
     return write_perturbed(source, config.dst, config, on_progress=on_progress)
+
+
+def _check_places(config: CorruptConfig | PerturbConfig) -> None:
+    """Refuse to write the set or its list into the folder of the images."""
+    check_apart(config.src, config.dst)
+    if config.manifest is not None:
+        check_apart(config.src, config.manifest, "choose another --manifest")
 
 
 def _annotated_layout(config: CorruptConfig | PerturbConfig) -> AnnotatedLayout | None:
