@@ -284,7 +284,7 @@ $ augmix evaluate runs/digits --preset digits-5.json --names gaussian_noise fog 
 
 (Lines are folded and one is shortened here. 27 November 2026, Intel Xeon, 1 thread, 4 minutes on a
 busy machine.) A position is one on the severity scale of the published preset (`--preset`, by
-default by the size of the images): 1.14 is between severity 1 and 2. Below 1 the scale goes on to
+default by the size of the images): 1.14 is between severity 1 and 2. Below 1 the scale continues to
 the image as it is, above 5 by the step from 4 to 5, up to 40 and within the range of every
 parameter. The first position with the loss is taken, to within `--tolerance` (1 point), and in
 parentheses is the 95 % interval of the loss over images. What is not reached is named and is no

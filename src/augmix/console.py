@@ -91,7 +91,7 @@ def print_summaries(folders: Sequence[Path]) -> None:
 
 
 def _outlier_rows(results: "Results") -> list[dict[str, Any]]:
-    """How well images of no class are told from clean ones, by every score."""
+    """How well images of no class are distinguished from clean ones, by every score."""
     return [
         {
             "images of no class": cell.name,

@@ -376,7 +376,7 @@ _LEFTOVER = ".{}." + 8 * "?" + ".tmp"  # temporary name of a file
 
 
 def _make_temporary(path: Path) -> tuple[int, str]:
-    """Make the temporary file of ``path``, locked so that it is told from one left behind."""
+    """Make the temporary file of ``path``, locked to distinguish it from one left behind."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         if not fcntl:

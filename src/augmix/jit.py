@@ -46,11 +46,11 @@ def watch_compiling(tell: Callable[[], None]) -> None:
     """Call a function once, when the first kernel is compiled and not read from the disk."""
 
     class Listener(event.Listener):
-        is_told = False
+        has_started = False
 
         def on_start(self, event: Any) -> None:
-            if not self.is_told:
-                self.is_told = True
+            if not self.has_started:
+                self.has_started = True
                 tell()
 
         def on_end(self, event: Any) -> None:

@@ -99,7 +99,7 @@ class Pen:
             box = [x, y, x + max(part * width, 1), y + height]
             ImageDraw.Draw(self.picture).rectangle([at * self.step for at in box], fill=colour)
 
-    def place(self, tile: Image.Image, left: int, top: int, *, width: int = 1) -> None:
+    def paste(self, tile: Image.Image, left: int, top: int, *, width: int = 1) -> None:
         """An image in a frame; all in pixels."""
         self.picture.paste(tile, (left, top))
         frame = (left - 1, top - 1, left + tile.width, top + tile.height)
@@ -519,7 +519,7 @@ def _draw_row(pen: Pen, grid: _Grid, row: Row, top: int) -> None:
     below = middle + 4 * grid.unit
     pen.text(grid.margin, below, row.detail, anchor="la", size=12.5, colour=MUTED)
     for column, tile in enumerate(row.tiles):
-        pen.place(tile, grid.x(column), top)
+        pen.paste(tile, grid.x(column), top)
     for column, caption in enumerate(row.captions):
         x, y = grid.x(column) + grid.width / 2, top + grid.height + 4 * grid.unit
         pen.text(x, y, caption, size=12.5, colour=MUTED)

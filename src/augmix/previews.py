@@ -149,8 +149,8 @@ def _draw_realisation(
     title = f"image {int(plan.ids[0])}, view {view}"
     pen.text(_EDGE, _EDGE - 6, title, size=17, anchor="la")
     length = ImageFont.load_default(_NOTES_SIZE).getlength(notes)
-    if length > (room := layout.width - _EDGE - _NOTES):
-        notes = textwrap.shorten(notes, int(len(notes) * room / length), placeholder=" ...")
+    if length > (most := layout.width - _EDGE - _NOTES):
+        notes = textwrap.shorten(notes, int(len(notes) * most / length), placeholder=" ...")
     pen.text(_NOTES, _EDGE - 3, notes, size=_NOTES_SIZE, colour=MUTED, anchor="la")
 
     weights, mix, has_copies = plan.weight[view, 0], float(plan.mix[view, 0]), plan.find(Copies)
@@ -201,7 +201,7 @@ def _draw_tile(
     how = Image.Resampling.NEAREST if height >= picture.height else Image.Resampling.LANCZOS
     left = round((x + _STEP / 2) * pen.step - size[0] / 2)
     shown = picture.convert("RGB").resize(size, how)
-    pen.place(shown, left, round(y * pen.step), width=max(1, round(pen.unit)))
+    pen.paste(shown, left, round(y * pen.step), width=max(1, round(pen.unit)))
     below = y + layout.tile_height
     pen.text(x + _STEP / 2, below + 4, first, size=13.5)
     pen.text(x + _STEP / 2, below + 20, second, size=12, colour=MUTED)
@@ -209,7 +209,7 @@ def _draw_tile(
 
 def _start(image: Pixels, plan: Plan, view: int) -> tuple[Pixels, str]:
     """The image as the chains of the only image of a plan receive it, and its name: that of the
-    last stage that changed more than its place, or clean."""
+    last stage that changed more than its position, or clean."""
     pixels, start, name = image[None, None], image, "clean"
     for stage in plan.stages:
         if stage.gives == "images":

@@ -241,7 +241,7 @@ _LONG_WAIT = 0.3  # fraction of the time spent waiting for images that is worth 
 _MEGABYTE = 10**6
 
 
-_WIDE = 120  # columns of a terminal with room for the long bar
+_WIDE = 120  # columns of a terminal that takes the long bar
 _BAR, _SHORT_BAR = 40, 12  # columns
 
 

@@ -155,5 +155,5 @@ def test_a_disk_that_is_too_small_is_named_with_what_is_needed(
     (tmp_path / "state.pt").write_bytes(bytes(mib))  # is written over
     checkpoint.check_space(tmp_path, sizes, 10 * mib)
     leave(88 * mib)
-    with pytest.raises(RunError, match=r"less the 1\.0 MiB that are there; make room"):
+    with pytest.raises(RunError, match=r"less the 1\.0 MiB that are there; free some space"):
         checkpoint.check_space(tmp_path, sizes, 10 * mib)

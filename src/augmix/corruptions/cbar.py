@@ -10,7 +10,7 @@ of an image and positions to its height and width, which is the same for squares
 From a `np.random.RandomState` a function draws what the published script draws from NumPy's global
 state, in its order, so the arrays are the same; only the lattice of Perlin's noise is drawn in an
 order of its own. Where the script seeds a second generator with a drawn number, an addressed
-generator goes on drawing itself.
+generator draws on itself.
 
 Sine, cosine and arctangent are series in double precision, since those of the C library are neither
 vectorised nor the same on every platform.
@@ -283,7 +283,7 @@ def _spectrum(phases, middle, power):
     """The half of the spectrum whose inverse transform is the real part of the published one."""
     height, width = power.shape
     half_height, half_width = height // 2, width // 2
-    split = width - half_width  # column that is rolled to the first place
+    split = width - half_width  # column that is rolled to the front
     result = np.empty((len(phases), height, half_width + 1), np.complex128)
     real = np.empty((height, width))
     imaginary = np.empty((height, width))
@@ -513,8 +513,8 @@ def _draw_lines(image, ends):
                 if y == last_y:
                     break
                 if np.float32(right) - before < length:
-                    side = before_x + step_x
-                    _shade(result, y, side, abs(np.float32(right) - before) / length)
+                    beside = before_x + step_x
+                    _shade(result, y, beside, abs(np.float32(right) - before) / length)
                 error += np.float32(right)
                 y += step_y
     return result

@@ -76,8 +76,8 @@ def _box_weights(old: int, new: int) -> Int32[np.ndarray, "new weight"]:
         centre = (index + 0.5) * scale
         first = max(int(centre - radius + 0.5), 0)
         last = min(int(centre + radius + 0.5), old)
-        places = ((k - centre + 0.5) * inverse for k in range(first, last))
-        inside = [-0.5 < place <= 0.5 for place in places]
+        positions = ((k - centre + 0.5) * inverse for k in range(first, last))
+        inside = [-0.5 < place <= 0.5 for place in positions]
         total = float(sum(inside)) or 1.0
         rows.append([first, *(int(0.5 + each / total * 2**_BITS) for each in inside)])
     table = np.zeros((new, max(map(len, rows))), np.int32)

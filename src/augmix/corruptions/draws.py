@@ -186,7 +186,7 @@ def _draw_words(result, used, samples, c1, c2, key):
 @outer
 @no_type_check
 def _draw_normals(result, used, samples, c1, c2, key):
-    """NumPy's `random_standard_normal`: 256 layers, of which one word chooses layer and place."""
+    """NumPy's `random_standard_normal`: a word chooses one of 256 layers and a position in it."""
     num_samples, count = result.shape
     words = np.empty(_NUM_WORDS, np.uint64)
     block = np.empty(4, np.uint64)

@@ -216,7 +216,7 @@ class Corruption(_Entry):
         return self._between(first, self._level(preset, low + 1), part, f"severity {severity}")
 
     def parameters_on_scale(self, preset: str, position: Real) -> Parameters:
-        """Return the parameters at a position of the severity scale, which goes on at both ends.
+        """Return the parameters at a position of the severity scale, which continues at both ends.
 
         Positions 1 to 5 are severities, see `parameters_at`. Below 1 the scale goes to `origin`
         at 0. Above 5 every severity adds as much as the step from 4 to 5, within `limits`.

@@ -105,9 +105,9 @@ class Warp:
         return self._positions()[2]
 
     def points(self, points: Points) -> Points:
-        """Move points of the original, also to places outside of the result.
+        """Move points of the original, also to positions outside of the result.
 
-        Where the field folds and shows a point several times, one of the places is returned.
+        Where the field folds and shows a point several times, one of the positions is returned.
         """
         x, y = _apply(np.reshape(inverse(self.matrix), (3, 3)), *(points - 0.5).T)
         if self.right is not None and len(points):
@@ -177,7 +177,7 @@ class Warp:
         return at_x, at_y
 
     def _search(self, x: float, y: float) -> tuple[float, float]:
-        """Find the place of the result, or around it, that is displaced nearest to a position."""
+        """Find the position in or around the result that is displaced nearest to a position."""
         assert self.right is not None
         assert self.down is not None
         columns = np.arange(np.floor(x - self.right.max()), np.ceil(x - self.right.min()) + 1)

@@ -355,7 +355,7 @@ def fetch_file(
 
     Args:
         path: Where it goes; if it is there, only its checksum is looked at.
-        checksum: Hexadecimal MD5 or sha256 of the whole file, told apart by their lengths.
+        checksum: Hexadecimal MD5 or sha256 of the whole file, distinguished by their lengths.
         num_tries: Tries without a new byte until it fails.
         on_progress: Called with `DownloadProgress` as the file grows, `DownloadDelayed` before a
             new try, and `ChecksumStarted`.

@@ -92,7 +92,7 @@ class _Member(NamedTuple):
 
 
 def _load_index(path: Path) -> _Index:
-    """Index the members of a tar file: from the cache if the file has not changed, else anew."""
+    """Index the members of a tar file: from the cache if the file has not changed, else again."""
     try:
         cached = cache_folder("shards") / f"{file_key(path)}.npz"
         index = _load_cached(cached)
@@ -512,7 +512,7 @@ def load_shards(paths: Sequence[Path], split: str, *, may_be_empty: bool = False
             named = folder if slash else own if SYNSET.fullmatch(own) else ""
             classes.append(texts.get(_key(name)) or named)
         keys = {_key(path) for path in listing.images} if texts else ()
-        left_out += [each for each in listing.left_out if _is_told(each[0], keys)]
+        left_out += [each for each in listing.left_out if _is_left_out(each[0], keys)]
     if not names and not may_be_empty:
         shown = ", ".join(str(path) for path in paths[:3])
         raise RunError(
@@ -548,8 +548,8 @@ def _find_wrapper(listings: Sequence[Listing], where: str) -> str:
     return f"{inside}/" if inside else ""
 
 
-def _is_told(path: str, keys: Collection[str]) -> bool:
-    """Whether a file that is no image is not a part of an image's record."""
+def _is_left_out(path: str, keys: Collection[str]) -> bool:
+    """Whether a file that is no image belongs to no image's record either."""
     return not path.endswith(".cls") and _key(path) not in keys
 
 

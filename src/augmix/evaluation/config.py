@@ -455,7 +455,7 @@ class _CalibratedModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrateConfig(CalibrateOptions, _CalibratedModel):
-    """The severities at which a reference model loses stated points of accuracy, as a preset."""
+    """The severities at which a reference model loses given points of accuracy, as a preset."""
 
     out: Path | None = Path("preset.json")
     """File of the preset, NAME.json; a search that was stopped is continued."""

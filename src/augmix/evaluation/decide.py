@@ -1,4 +1,4 @@
-"""Measure no more of a benchmark than a stated margin of error needs, for one model or two.
+"""Measure no more of a benchmark than a given margin of error needs, for one model or two.
 
 A plan that the seed decides gives every cell its own order of the images. A round takes the next
 image of each cell, and both models see the same. After growing numbers of rounds the confidence

@@ -235,7 +235,7 @@ class Evaluator:
     emit: OnProgress = ignore
 
     def with_outputs(self, results: Results) -> Results:
-        """Add to results what the model says to a few images, by which models are told apart."""
+        """Add to results what the model says to a few images, by which models are distinguished."""
         outputs = self.predictor.probe_source(
             self.source, self.ids, batch_size=self.config.batch_size
         )

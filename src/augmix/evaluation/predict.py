@@ -138,7 +138,7 @@ class _Model:
         return logits
 
     def probe(self, files: Sequence[str]) -> list[list[float | None]]:
-        """Summarize the logits of a few images, by which two models can be told apart."""
+        """Summarize the logits of a few images, by which two models can be distinguished."""
         is_grey = _channels(self.network) == 1
         found: list[list[float | None]] = []
         for position in spread_positions(len(files), min(len(files), _NUM_PROBES)):

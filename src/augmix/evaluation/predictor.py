@@ -102,7 +102,7 @@ class Predictor:
     def probe(
         self, images: Float32[np.ndarray, "batch channel height width"]
     ) -> list[list[float | None]]:
-        """Summarize the logits of a few images, by which two models can be told apart."""
+        """Summarize the logits of a few images, by which two models can be distinguished."""
         devices = [self.device] if self.device.type == "cuda" else []
         with (
             self.computing(images.shape),

@@ -1,4 +1,4 @@
-"""Find the severities of corruptions at which a reference model loses a stated accuracy.
+"""Find the severities of corruptions at which a reference model loses a given accuracy.
 
 For every corruption the severity scale of a published preset is searched, which is extended below 1
 to the image as it is and above 5 by the step from 4 to 5

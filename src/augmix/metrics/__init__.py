@@ -1,4 +1,4 @@
-"""Metrics of the benchmarks: pure functions of NumPy arrays, and the only place they are computed.
+"""Metrics of the benchmarks: pure functions of NumPy arrays, computed nowhere else.
 
 Functions named ``image_*`` give one number for each image or sequence, ``*_from_bins`` take binned
 predictions, the others a whole set. Errors, probabilities and rates are fractions, logarithms

@@ -231,7 +231,7 @@ def adaptive_calibration_error(
     """Compute the ECE with bins of equal mass, the adaptive ECE of the predicted class.
 
     Nixon et al. (2019), "Measuring Calibration in Deep Learning". `mean_absolute_deviation` is the
-    same with bins of a stated size. Raises as `equal_mass_bins`.
+    same with bins of a given size. Raises as `equal_mass_bins`.
     """
     return ece_from_bins(*equal_mass_bins(confidence, correct, num_bins=num_bins))
 

@@ -1,14 +1,14 @@
 """What confidence is good for: rejecting predictions, detecting outliers, prediction sets.
 
 Selective prediction rejects the least confident predictions. The risk at coverage c is the error of
-the most confident fraction c of them. Equal confidences cannot be told apart, so every number is
+the most confident fraction c of them. Equal confidences cannot be distinguished, so every number is
 the mean over their orders, and does not depend on the order of the images.
 
 Out-of-distribution detection tells images of no class by a score that is high for images of the
 model's classes. Those are the positives: the false positives are images of no class that are taken
 for one.
 
-A conformal prediction set holds the right class with a stated probability. A score tells how badly
+A conformal prediction set holds the right class with a given probability. A score tells how badly
 a class fits an image; a threshold is fitted to the scores of the right classes of held-out images,
 and the set of an image has all classes whose score is at most it. For images of the same
 distribution the right class is in the set with probability ``coverage`` at least, and at most

@@ -180,7 +180,7 @@ class Whitening(nn.Conv2d):
     @torch.no_grad()
     def fit(self, images: Images) -> None:
         """Compute the weights from the covariance of all patches of normalised images."""
-        patches = F.unfold(images, self.kernel_size, stride=self.stride)  # image value place
+        patches = F.unfold(images, self.kernel_size, stride=self.stride)  # image value position
         patches = patches.transpose(1, 2).flatten(0, 1).double()
         patches -= patches.mean(0)
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))

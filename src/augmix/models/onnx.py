@@ -73,11 +73,11 @@ class OnnxNetwork(nn.Module):
         self._output = _find_output(session, path, output)
         self.takes_bytes = self._input.type == _BYTES
         known = [size if isinstance(size, int) and size > 0 else None for size in self._input.shape]
-        self._batch, sides = known[0] or 0, known[1:]
-        self._is_last: bool | None = sides[2] in (1, 3) and sides[0] not in (1, 3)  # channels
-        if sides[0] is None and not self._is_last:
+        self._batch, shape = known[0] or 0, known[1:]
+        self._is_last: bool | None = shape[2] in (1, 3) and shape[0] not in (1, 3)  # channels
+        if shape[0] is None and not self._is_last:
             self._is_last = None  # the first batch shows it
-        self._expected = [sides[2], *sides[:2]] if self._is_last else sides
+        self._expected = [shape[2], *shape[:2]] if self._is_last else shape
         self.channels = self._expected[0]
         count = self._output.shape[1] if self._output.shape else None
         self.num_classes = count if isinstance(count, int) and count > 0 else None

@@ -167,9 +167,9 @@ def _pack(network: nn.Module) -> bytes:
     seen: set[int] = set()
     for name, value in main_state(network).items():
         own = value.detach().cpu().contiguous()
-        place = own.untyped_storage().data_ptr()
-        weights[name] = own.clone() if place in seen else own
-        seen.add(place)
+        address = own.untyped_storage().data_ptr()
+        weights[name] = own.clone() if address in seen else own
+        seen.add(address)
     return pack_weights(weights)
 
 

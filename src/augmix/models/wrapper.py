@@ -416,17 +416,17 @@ def members_of(model: nn.Module) -> list[nn.Module]:
 
 def name_of(model: nn.Module) -> str:
     """Return a model's name: its own, its configuration's, or that of its class."""
-    own = _stated(model, "name")
+    own = _own_or_config(model, "name")
     return own if isinstance(own, str) else type(model).__name__
 
 
 def num_classes_of(model: nn.Module) -> int | None:
     """Return the number of logits a model gives, if it says so."""
-    own = _stated(model, "num_classes")
+    own = _own_or_config(model, "num_classes")
     return own if isinstance(own, int) else None
 
 
-def _stated(model: nn.Module, name: str) -> Any:
+def _own_or_config(model: nn.Module, name: str) -> Any:
     return getattr(model, name, None) or getattr(getattr(model, "config", None), name, None)
 
 

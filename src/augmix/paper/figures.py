@@ -73,12 +73,12 @@ def _figure_of_ablation(findings: Sequence[Finding], columns: Sequence[str]) -> 
         rows = [row for row in found if row.startswith(f"{label} ")]
         heights = [_height(found[row]) for row in rows]
         spreads = [found[row].spread or 0.0 for row in rows]
-        places = range(len(rows))
-        axes.errorbar(places, heights, yerr=spreads, color=_GREY, linewidth=1.2, capsize=2)
+        positions = range(len(rows))
+        axes.errorbar(positions, heights, yerr=spreads, color=_GREY, linewidth=1.2, capsize=2)
         colours = [_ACCENT if row.endswith("(paper)") else "white" for row in rows]
-        axes.scatter(places, heights, s=22, color=colours, edgecolor=_INK, zorder=3)
+        axes.scatter(positions, heights, s=22, color=colours, edgecolor=_INK, zorder=3)
         names = [row.removeprefix(f"{label} ").removesuffix(" (paper)") for row in rows]
-        axes.set_xticks(places, names)
+        axes.set_xticks(positions, names)
         axes.set_title(label, loc="left", fontsize=9)
     figure.supylabel("error on CIFAR-10-C, %", fontsize=9)
     return figure
@@ -93,9 +93,13 @@ def _figure_by_corruption(findings: Sequence[Finding], columns: Sequence[str]) -
     shades = matplotlib.colormaps["Greys"](np.linspace(0.25, 0.75, max(len(rows), 1)))
     for number, row in enumerate(rows):
         heights = [_height(finding) for finding in findings if finding.row == row]
-        places = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
+        positions = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
         axes.bar(
-            places, heights, width, label=row, color=_ACCENT if row == "AugMix" else shades[number]
+            positions,
+            heights,
+            width,
+            label=row,
+            color=_ACCENT if row == "AugMix" else shades[number],
         )
     labels = [column.replace("_", " ") for column in columns]
     axes.set_xticks(range(len(columns)), labels, rotation=35, ha="right")
@@ -115,14 +119,14 @@ def _figure_of_maps(findings: Sequence[Finding], columns: Sequence[str]) -> Figu
     top = max([finding.measured or 0.0 for finding in single], default=1.0)
     drawn = None
     for axes, row in zip(grid, rows, strict=False):
-        places = {
+        positions = {
             (int(vertical), int(horizontal)): finding.measured
             for finding in single
             if finding.row == row
             for vertical, horizontal in [finding.column.removeprefix(FREQUENCY).split()]
         }
-        (first, left), (last, right) = min(places), max(places)
-        values = [[places[v, h] for h in range(left, right + 1)] for v in range(first, last + 1)]
+        (first, left), (last, right) = min(positions), max(positions)
+        values = [[positions[v, h] for h in range(left, right + 1)] for v in range(first, last + 1)]
         extent = (left - 0.5, right + 0.5, last + 0.5, first - 0.5)
         drawn = axes.imshow(values, vmin=0, vmax=top, cmap="viridis", extent=extent)
         axes.set_title(row, loc="left", fontsize=9)

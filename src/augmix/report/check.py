@@ -180,8 +180,8 @@ class Limit:
     @property
     def rule(self) -> str:
         """The rule in words."""
-        metric, side = METRICS[self.key.metric], "least" if self.is_least else "most"
-        return f"{self.words} at {side} {metric.scale * self.value:g} {metric.unit}"
+        metric, bound = METRICS[self.key.metric], "least" if self.is_least else "most"
+        return f"{self.words} at {bound} {metric.scale * self.value:g} {metric.unit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

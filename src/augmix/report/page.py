@@ -285,8 +285,8 @@ def _draw_bars(axes: Axes, chart: Bars, *, is_upright: bool) -> None:
         axes.errorbar(*whisker, fmt="none", ecolor=INK, elinewidth=1, alpha=0.7, **tips)
         for at, value in zip(where, values, strict=True):
             if value != value:  # not measured
-                place = (at, 0) if is_upright else (0, at)
-                axes.annotate("–", place, ha="center", va="bottom", color=MUTED)
+                position = (at, 0) if is_upright else (0, at)
+                axes.annotate("–", position, ha="center", va="bottom", color=MUTED)
 
 
 def _draw_lines(chart: Lines) -> str:

@@ -299,7 +299,7 @@ def _table_by_severity(
 
 
 def outlier_table(comparison: Comparison) -> Table | None:
-    """Show how well images of no class are told from clean ones, a row for each set and run."""
+    """Show how well images of no class are distinguished from clean ones, by set and run."""
     names = dict.fromkeys(cell.name for run in comparison.runs for cell in run.results.outliers)
     keys = {
         (kind, score): Column(title=METRICS[f"{kind}_{score}"].heading, unit="%", group=title)

@@ -140,7 +140,7 @@ def check_space(folder: Path, sizes: Mapping[str, int], num_weights: int) -> Non
             f"earlier one is kept until the next is complete, and {num_weights / mib:,.1f} MiB of "
             f"{run_folder.WEIGHTS_FILE}"
             + (f", less the {there / mib:,.1f} MiB that are there" if there else "")
-            + "; make room, or choose another --out"
+            + "; free some space, or choose another --out"
         )
 
 

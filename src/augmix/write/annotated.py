@@ -575,7 +575,7 @@ def _encode(image: Image, file: str, quality: int) -> bytes:
 
 
 def _point_to(text: str, images: Sequence[str]) -> str:
-    """Make a ``data.yaml`` name the folder of the written images, and no other place."""
+    """Make a ``data.yaml`` name the folder of the written images, and no other folder."""
     parts = PurePosixPath(images[0]).parts
     above = parts[: len(parts) - 1 - parts[::-1].index("images")]
     below = [PurePosixPath(*PurePosixPath(each).parts[len(above) + 1 :]).parts for each in images]

@@ -253,12 +253,12 @@ def recombine(amplitude: np.ndarray, phase: np.ndarray) -> Float64[np.ndarray, "
 
 def blur(levels: Levels) -> Levels:
     """The low frequencies: a Gaussian blur of 3x3 pixels, mirrored at the border."""
-    side, middle = _blur_weights()
+    outer, middle = _blur_weights()
     for axis in (-3, -2):
         size = levels.shape[axis]
         before = levels.take([min(1, size - 1), *range(size - 1)], axis)
         behind = levels.take([*range(1, size), max(size - 2, 0)], axis)
-        levels = side * before + middle * levels + side * behind
+        levels = outer * before + middle * levels + outer * behind
     return levels
 
 
@@ -271,21 +271,21 @@ def _real_of(tensor: Any) -> Any:
 
 def _blur_weights() -> tuple[float, float]:
     """What a neighbour and the pixel itself weigh."""
-    side = math.exp(-1 / (2 * _BLUR_SIGMA**2))
-    return side / (1 + 2 * side), 1 / (1 + 2 * side)
+    outer = math.exp(-1 / (2 * _BLUR_SIGMA**2))
+    return outer / (1 + 2 * outer), 1 / (1 + 2 * outer)
 
 
 def _blur_torch(levels: Any) -> Any:
     import torch
 
-    side, middle = _blur_weights()
+    outer, middle = _blur_weights()
     for axis in (-3, -2):
         size = levels.shape[axis]
         second = levels.narrow(axis, min(1, size - 1), 1)
         last_but_one = levels.narrow(axis, max(size - 2, 0), 1)
         before = torch.cat([second, levels.narrow(axis, 0, size - 1)], dim=axis)
         behind = torch.cat([levels.narrow(axis, 1, size - 1), last_but_one], dim=axis)
-        levels = side * before + middle * levels + side * behind
+        levels = outer * before + middle * levels + outer * behind
     return levels
 
 

@@ -13,7 +13,7 @@ from augmix.errors import check_fields
 from augmix.rng import Purpose, Stream
 
 _PHASE = -np.pi / 4
-_REFERENCE_PX = 32  # side of the images for which strengths are given
+_REFERENCE_PX = 32  # size of the images that strengths are given for
 
 
 @register_stage("waves")
