@@ -198,3 +198,24 @@ def png(pixels: np.ndarray) -> bytes:
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
     return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"bbox": [1, 2, float("nan"), 4]}, "bbox: expected numbers up to 1e.09"),
+        ({"bbox": [1, 2, 3]}, "bbox: expected a list of 4 numbers each"),
+        ({"segmentation": [[1, 2, float("inf"), 4, 5, 6]]}, "segmentation: expected numbers up to"),
+        ({"segmentation": [[1, 2, 3, 4, 5]]}, "segmentation: expected a list of 2 numbers each"),
+        ({"keypoints": [1, 2]}, "keypoints: expected a list of 3 numbers each"),
+    ],
+)
+def test_coordinates_of_no_image_are_refused(entry, message):
+    with pytest.raises(ValueError, match=message):
+        move_coco(entry, shift(3))
+
+
+@pytest.mark.parametrize("line", ["0 nan 0.5 0.1 0.1", "0 0.1 0.1 1e400 0.1 0.5 0.5"])
+def test_lines_of_no_image_are_refused(line):
+    with pytest.raises(ValueError, match=f"the line '{line[:8]}.*expected numbers up to"):
+        move_yolo(line, shift(3))

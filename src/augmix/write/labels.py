@@ -24,6 +24,7 @@ Mask = Bool[np.ndarray, "height width"]
 _DIGITS = 2  # of pixels in the files of COCO
 _LEAST_AREA = 1e-6  # square pixels of a polygon that is left
 _KEYPOINT = 3  # x, y and visibility
+_MOST = 1e9  # the largest coordinate of a label, in pixels or fractions
 _OUTSIDE = {  # value of pixels that show nothing, by the end of the file's name: out of roi
     "labelIds.png": 3,
     "instanceIds.png": 3,
@@ -136,6 +137,16 @@ def move_polygon(polygon: Polygon, warp: Warp) -> Cut | None:
     return moved if len(moved) >= 3 and area_of(moved) > _LEAST_AREA else None
 
 
+def _numbers(values: Any, what: str, *, of: int = 1) -> Float64[np.ndarray, " number"]:
+    """The numbers of a label, a multiple of so many; what no image holds is a ValueError."""
+    found = np.asarray(values, np.float64)
+    if found.ndim != 1 or not found.size or found.size % of:
+        raise ValueError(f"{what}: expected a list of {of} numbers each, got {str(values)[:60]}")
+    if not (np.abs(found) <= _MOST).all():  # NaN included
+        raise ValueError(f"{what}: expected numbers up to {_MOST:g}, got {str(values)[:60]}")
+    return found
+
+
 def move_coco(annotation: dict[str, Any], warp: Warp) -> dict[str, Any] | None:
     """Move an annotation of COCO: segmentation, box, area and key points.
 
@@ -165,7 +176,7 @@ def move_coco(annotation: dict[str, Any], warp: Warp) -> dict[str, Any] | None:
         if "area" in annotation:
             moved["area"] = int(mask.sum())
     elif segmentation:
-        before = [np.reshape(np.asarray(each, np.float64), (-1, 2)) for each in segmentation]
+        before = [_numbers(each, "segmentation", of=2).reshape(-1, 2) for each in segmentation]
         after = [found for each in before if (found := move_polygon(each, warp)) is not None]
         if not after:
             return None
@@ -174,7 +185,7 @@ def move_coco(annotation: dict[str, Any], warp: Warp) -> dict[str, Any] | None:
         box = np.concatenate([points.min(axis=0), points.max(axis=0)])
         factor = sum(map(area_of, after)) / max(sum(map(area_of, before)), _LEAST_AREA)
     if "bbox" in annotation:
-        left, top, width, height = (float(each) for each in annotation["bbox"])
+        left, top, width, height = _numbers(annotation["bbox"], "bbox", of=4).tolist()
         if box is None:
             box = warp.boxes(np.array([[left, top, left + width, top + height]]))[0]
             factor = _box_area(box) / max(width * height, _LEAST_AREA)
@@ -184,8 +195,8 @@ def move_coco(annotation: dict[str, Any], warp: Warp) -> dict[str, Any] | None:
     if "area" in annotation and not isinstance(segmentation, dict):
         moved["area"] = round(float(annotation["area"]) * factor, 4)
     if annotation.get("keypoints"):
-        points = np.reshape(np.asarray(annotation["keypoints"], np.float64), (-1, _KEYPOINT))
-        points = _move_keypoints(points, warp, offset=0.5)
+        points = _numbers(annotation["keypoints"], "keypoints", of=_KEYPOINT)
+        points = _move_keypoints(points.reshape(-1, _KEYPOINT), warp, offset=0.5)
         moved["keypoints"] = _round(points.ravel())
         if "num_keypoints" in annotation:
             moved["num_keypoints"] = int((points[:, 2] > 0).sum())
@@ -238,7 +249,7 @@ def move_yolo(text: str, warp: Warp, *, keypoint_shape: tuple[int, int] | None =
         label, *words = line.split() or [""]
         if not words:
             continue
-        values = np.array([float(word) for word in words])
+        values = _numbers([float(word) for word in words], f"the line {line.strip()[:60]!r}")
         num_keypoints, num_numbers = keypoint_shape or (0, 0)
         if len(values) == 4 + num_keypoints * num_numbers:
             centre, edges = values[:2] * before, values[2:4] * before
@@ -307,7 +318,7 @@ def _move_polygons(content: dict[str, Any], warp: Warp) -> bytes:
     height, width = warp.size
     objects = []
     for each in content["objects"]:
-        before = np.reshape(np.asarray(each["polygon"], np.float64), (-1, 2))
+        before = _numbers(np.ravel(each["polygon"]).tolist(), "polygon", of=2).reshape(-1, 2)
         moved = warp.points(before + 0.5) - 0.5
         low, high = moved.min(axis=0), moved.max(axis=0)
         if (high >= 0).all() and low[0] <= width - 1 and low[1] <= height - 1:
