@@ -1,6 +1,7 @@
 """Corrupting batches: addresses, threads, inputs, messages."""
 
 import hashlib
+import inspect
 import io
 import re
 import sys
@@ -126,7 +127,7 @@ def test_images_that_are_none(images: np.ndarray):
         corrupt(images[:, :15], "fog", severity=3)
     with pytest.raises(ValueError, match="got 20 x 15"):
         corrupt(images[:, :, :15], "contrast", severity=1)
-    check = corrupt.__wrapped__  # without the shapes of the tests
+    check = inspect.unwrap(corrupt)  # without the shapes of the tests
     with pytest.raises(TypeError, match="must be uint8 in 0..255, got float64; convert with augm"):
         check((images / 255.0)[..., None], "fog", severity=3)
     with pytest.raises(TypeError, match="must be uint8 in 0..255, got int64"):
@@ -171,7 +172,7 @@ def test_one_image_has_an_id(images: np.ndarray):
         )
     assert (corrupt(images[0], "gaussian_noise", severity=3) != expected).any()
     with pytest.raises(TypeError, match="ids must be whole numbers, got float64"):
-        corrupt.__wrapped__(images[0], "fog", severity=3, ids=[0.5])
+        inspect.unwrap(corrupt)(images[0], "fog", severity=3, ids=[0.5])
 
 
 @pytest.mark.parametrize(
@@ -208,10 +209,10 @@ def test_numbers_that_are_none(images: np.ndarray, name: str, what: str, wrong: 
     for value in wrong:
         settings = {"severity": 3, name: value}
         with pytest.raises(TypeError, match=re.escape(f"{name} must be {what}, got {value!r}")):
-            corrupt.__wrapped__(images, "pixelate", **settings)
+            inspect.unwrap(corrupt)(images, "pixelate", **settings)
     settings = {"severity": 3, name: np.int64(2)}
     expected = corrupt(images, "pixelate", **{"severity": 3, name: 2})
-    np.testing.assert_array_equal(corrupt.__wrapped__(images, "pixelate", **settings), expected)
+    np.testing.assert_array_equal(inspect.unwrap(corrupt)(images, "pixelate", **settings), expected)
 
 
 def test_frost_textures_of_a_folder(images: np.ndarray, real_data: Path, tmp_path: Path):

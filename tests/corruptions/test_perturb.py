@@ -1,6 +1,7 @@
 """The table of the sequences and the ways to run it: addresses, frames shown, messages."""
 
 import hashlib
+import inspect
 import json
 import re
 import tracemalloc
@@ -416,7 +417,7 @@ def test_messages_about_images(images: np.ndarray):
             function(images[..., :2], "tilt")
         with pytest.raises(TypeError):
             function(images / 255.0, "tilt")
-    check = iterate_frames.__wrapped__  # without the shapes of the tests
+    check = inspect.unwrap(iterate_frames)  # without the shapes of the tests
     with pytest.raises(TypeError, match="must be uint8 in 0..255, got float64; convert"):
         check(images / 255.0, "tilt")
     with pytest.raises(TypeError, match="must be a uint8 NumPy array"):
@@ -428,9 +429,9 @@ def test_messages_about_images(images: np.ndarray):
     with pytest.raises(ValueError, match="preset must be one of cifar, .*, got 'auto'"):
         num_frames("tilt", "auto")
     with pytest.raises(TypeError, match="photograph must be uint8"):
-        photograph_frames.__wrapped__(images[0] / 255.0, "tilt", preset="tiny")
+        inspect.unwrap(photograph_frames)(images[0] / 255.0, "tilt", preset="tiny")
     with pytest.raises(ValueError, match="one at a time, got shape"):
-        photograph_frames.__wrapped__(images, "tilt", preset="tiny")
+        inspect.unwrap(photograph_frames)(images, "tilt", preset="tiny")
 
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_sequences.json").read_text())

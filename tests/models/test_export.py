@@ -141,9 +141,12 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         export_model(network, tmp_path / "x.onnx", size=(16, 16))
 
 
-def test_what_this_torch_cannot_write_as_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("kind", [torch.onnx.OnnxExporterError, RuntimeError])
+def test_what_this_torch_cannot_write_as_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[RuntimeError]
+):
     def refuse(*arguments: object, **options: object) -> None:
-        raise torch.onnx.OnnxExporterError("no such operator\nmany more lines")
+        raise kind("no such operator\nmany more lines")
 
     monkeypatch.setattr(torch.onnx, "export", refuse)
     with pytest.raises(RunError, match=r"torch .* cannot write 'small' as ONNX: no such op.*; a n"):

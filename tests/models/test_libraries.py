@@ -8,12 +8,14 @@ import torch
 from real_models import import_timm, write_code, write_vit
 from toy_runs import read_weights, toy_config
 
+from augmix.errors import RunError
 from augmix.models.depth import find_head, group_layers
 from augmix.models.layers import Classifier
 from augmix.models.start import build_start, find_start
 from augmix.models.weights import load_model
 from augmix.progress import StepFinished
 from augmix.training.run import settle, train
+from augmix.training.step import checkpoint_gradients
 
 HEADS = {
     "tv_resnet": "fc",
@@ -162,3 +164,12 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path, code: str) -
     kept, recomputed = (load_model(run).state_dict() for run in runs)
     for name, value in kept.items():
         torch.testing.assert_close(value, recomputed[name])
+
+
+def test_a_timm_that_would_lose_gradients_is_refused(
+    code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(f"{code}vit")
+    monkeypatch.delattr(import_timm().models, "checkpoint")
+    with pytest.raises(RunError, match=r"needs timm 1\.0\.13 or newer.*'timm>=1\.0\.13'"):
+        checkpoint_gradients(model)

@@ -1,6 +1,7 @@
 """The same numbers for other programs, whatever the names hold, and what goes to the Hub."""
 
 import csv
+import inspect
 import json
 import re
 import shutil
@@ -178,7 +179,7 @@ def test_files_are_beside_the_page(folders: list[Path], tmp_path: Path):
     assert found == ["x.csv", "x.html", "x.json", "x.md", "x.tex"]
     assert [export_path(page, name).suffix for name in names] == [".csv", ".json", ".tex", ".md"]
     with pytest.raises(ValueError, match="export must be of csv, json, latex, markdown, got 'pdf'"):
-        write_report.__wrapped__(folders, tmp_path / "y.html", ("pdf",))
+        inspect.unwrap(write_report)(folders, tmp_path / "y.html", ("pdf",))
     assert not (tmp_path / "y.html").exists()
 
 

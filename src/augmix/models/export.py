@@ -212,10 +212,10 @@ def _write_onnx(network: Classifier, images: Tensor, described: str) -> tuple[by
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
                 verbose=False,
             )
-    except torch.onnx.OnnxExporterError as error:
+    except RuntimeError as error:  # OnnxExporterError of torch, PassError of onnx_ir
         raise RunError(
             f"torch {torch.__version__} cannot write {network.config.name!r} as ONNX: "
-            f"{first_line(error)}; a newer torch may, or take another format"
+            f"{first_line(error)}; a newer torch or onnxscript may, or take another format"
         ) from error
     assert program is not None
     model = program.model_proto

@@ -7,6 +7,7 @@ statistics of batch norm, so a state from before the step can still be written.
 import copy
 import inspect
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -344,8 +345,9 @@ def checkpoint_gradients(model: nn.Module) -> None:
     """Let a network compute activations a second time in the backward pass, in place.
 
     Raises:
-        RunError: If it does not offer that.
+        RunError: If it does not offer that, or is of a timm that does it wrongly.
     """
+    _check_timm(model)
     turn_on = _find_checkpointing(model)
     try:
         if turn_on is None:
@@ -362,6 +364,20 @@ def checkpoint_gradients(model: nn.Module) -> None:
 def offers_checkpointing(model: nn.Module) -> bool:
     """Whether a network says that it can checkpoint gradients."""
     return _find_checkpointing(model) is not None
+
+
+def _check_timm(model: nn.Module) -> None:
+    """Refuse a network of a timm that takes torch's reentrant form of checkpointing.
+
+    That form gives no gradients to blocks after a frozen stem, and torch only warns of it.
+    """
+    network = getattr(model, "network", model)
+    timm = sys.modules.get("timm.models")
+    if type(network).__module__.startswith("timm.") and not hasattr(timm, "checkpoint"):
+        raise RunError(
+            "gradient checkpointing of a network of timm needs timm 1.0.13 or newer, as blocks "
+            "after a frozen stem get no gradients in older ones: pip install 'timm>=1.0.13'"
+        )
 
 
 def _find_checkpointing(model: nn.Module) -> Callable[[], Any] | None:
