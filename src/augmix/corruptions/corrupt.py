@@ -1,10 +1,10 @@
 """Corrupt batches of images, and make their perturbation sequences.
 
 Every image draws from a generator at its own address (seed, corruption, severity, id) or (seed,
-sequence, id), so that it becomes the same in whatever batch, order or thread it comes.
+sequence, id), so the result does not depend on batch, order or thread.
 
-**Which part of an image a sequence shows.** The images given are the large ones on which the
-published scripts move the image; the frame is cut from the middle. With preset ``cifar`` it is the
+**Which part of an image a sequence shows.** The images given are the large ones that the published
+scripts move; the frame is cut from the middle. With preset ``cifar`` it is the
 whole image; with ``tiny`` a square of the shorter of height and width (64 of 64 pixels), with
 ``imagenet`` a square of 7/8 of it (224 of 256), so that the black border outside the image shows
 only where the motion is larger than the margin; with ``imagenet-299`` again the whole image.
@@ -52,7 +52,7 @@ Ids = Integer[np.ndarray, "..."]
 SUITE_VERSION = "1"  # changes whenever any corrupted byte changes
 SEQUENCE_VERSION = "1"  # changes whenever any byte of any frame changes
 
-_MIN_PIXELS = 128 * 128  # of an image, for threads to pay that take one at a time
+_MIN_PIXELS = 128 * 128  # of an image, from which threads that take one image at a time pay off
 _PIXELS_PER_CALL = 2**15  # of the images that a function is given at a time
 _LARGE_SIZES = {"tiny": 64, "imagenet": 256}  # shorter edge of the large image, in pixels
 _INCEPTION_SIZE, _INCEPTION_CROP = 299, 0.875
@@ -88,13 +88,13 @@ def corrupt(
         name: A corruption, e.g. ``"gaussian_noise"``: a published one, one of your own that was
             registered, or ``"python:FILE:FUNCTION"``; see `augmix.corruptions.registry`.
         severity: 1 (mild) to 5, also between two of them, e.g. 2.5; see `Corruption.parameters_at`.
-        preset: Whose severities: ``"cifar"``, ``"tiny"``, ``"imagenet"``, ``"imagenet-299"``, or
-            ``"auto"``, see `resolve_preset`; or a file of your own or what it holds, see
-            `augmix.corruptions.presets`.
-        seed: Of the draws.
+        preset: The set whose severities are used: ``"cifar"``, ``"tiny"``, ``"imagenet"``,
+            ``"imagenet-299"``, or ``"auto"``, see `resolve_preset`; or a file of your own or its
+            content, see `augmix.corruptions.presets`.
+        seed: Seed of the random numbers.
         ids: Dataset indices of the images, of one image a number; their positions in the batch if
-            not given. So every image that comes alone has id 0 and draws the same noise: give its
-            index in the data set, or an own number for each image.
+            not given. An image passed alone therefore has id 0, and all such images get the same
+            noise: pass the index in the data set, or another number for each image.
         num_threads: Threads to use, at most. Published corruptions, but for spatter and those of
             C-bar, are made of many images at a time without the GIL; for others see
             `useful_threads`.
@@ -107,7 +107,7 @@ def corrupt(
         New images of the same type and shape.
 
     Raises:
-        TypeError: If the images are of another type, or a whole number is none.
+        TypeError: If the images have another type, or an integer is none.
         ValueError: If the name, severity, preset or quality is unknown, the images are too small,
             or the shapes do not fit.
         RunError: If a frost photograph or the file of a preset is missing or cannot be read, or the
@@ -190,10 +190,10 @@ def perturb(
     Returns:
         The frames, `num_frames` of them for each image, in the type that came in: an axis of frames
         stands before those of an image, `batch frame height width channel` for a batch of arrays;
-        of a PIL image they are a list.
+        for a PIL image they are a list.
 
     Raises:
-        TypeError: If the images are of another type, or a whole number is none.
+        TypeError: If the images have another type, or an integer is none.
         ValueError: If an argument is out of range, or the shapes do not fit.
         RunError: If the user's code fails.
 
@@ -226,7 +226,7 @@ def iterate_frames(
     num_threads: int = 1,
     size: tuple[int, int] | None = None,
 ) -> Iterator[UInt8[np.ndarray, "*batch row column channel"]]:
-    """Yield the frames of `perturb`, one after the other, without keeping them.
+    """Yield the frames of `perturb` one at a time, without storing them.
 
     Args:
         images: A batch, or one image without the first axis, whose id is 0 if none is given.
@@ -357,7 +357,7 @@ def for_each(work: Callable[[int], None], count: int, *, num_threads: int) -> No
 
 
 def _check_general(batch: Any, corruption: Corruption, jpeg_quality: int | None) -> None:
-    """Refuse what is only for uint8 images of 1 or 3 channels."""
+    """Refuse options that need uint8 images of 1 or 3 channels."""
     channels = batch.shape[3]
     got = f"got {batch.dtype} of {channels} channel{'s' if channels != 1 else ''}"
     if batch.dtype == np.uint8 and channels == 4:
@@ -373,7 +373,7 @@ def _check_general(batch: Any, corruption: Corruption, jpeg_quality: int | None)
 
 
 def _ids_of(count: int, ids: Any) -> Integer[np.ndarray, " batch"]:
-    """The ids of so many images; a number is the id of one."""
+    """Return the ids of ``count`` images; a number is the id of a single one."""
     found = np.atleast_1d(np.arange(count) if ids is None else np.asarray(ids))
     if not found.size:
         found = found.astype(np.int64)
@@ -385,7 +385,7 @@ def _ids_of(count: int, ids: Any) -> Integer[np.ndarray, " batch"]:
 
 
 def _resize_shorter(image: Image, shorter: int) -> Frame:
-    """Resize the shorter edge to so many pixels, the other in proportion, rounded down."""
+    """Resize the shorter edge to a size in pixels, the other in proportion, rounded down."""
     height, width = image.shape[:2]
     old = min(height, width)
     if old == shorter:

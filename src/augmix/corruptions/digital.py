@@ -25,7 +25,7 @@ _BITS = 22  # of fraction in the weights of a resizing
 
 
 def contrast(image: Images, factor: Real, *, generator: Draws) -> Images:
-    """Pull every channel towards its mean; ``factor`` is the fraction of the distance kept."""
+    """Move every channel towards its mean; ``factor`` is the fraction of the distance kept."""
     return _pull_to_mean(as_batch(image), factor).reshape(image.shape)
 
 
@@ -44,7 +44,7 @@ def jpeg_compression(image: Images, quality: int, *, generator: Draws) -> Images
 
 
 def encode_jpeg(image: Image, *, quality: int) -> bytes:
-    """Encode a JPEG file as those of the published sets: optimised tables, 4:2:0 chroma, by Pillow.
+    """Encode a JPEG file like those of the published sets: optimised tables, 4:2:0 chroma.
 
     ``quality`` is 1..100; the published sets have 85. `augmix.corruptions.jpeg.compress` gives the
     pixels of the file.
@@ -63,7 +63,7 @@ def encode_jpeg(image: Image, *, quality: int) -> bytes:
 
 @lru_cache(maxsize=256)
 def _box_weights(old: int, new: int) -> Int32[np.ndarray, "new weight"]:
-    """Where Pillow's box filter begins to read for every new pixel, then its weights there.
+    """Return the first input pixel of Pillow's box filter for each output pixel, and its weights.
 
     A box is as wide as a new pixel and at least as an old one; the weights are rounded to `_BITS`
     bits. Those after the end of a box are 0.
@@ -77,7 +77,7 @@ def _box_weights(old: int, new: int) -> Int32[np.ndarray, "new weight"]:
         first = max(int(centre - radius + 0.5), 0)
         last = min(int(centre + radius + 0.5), old)
         positions = ((k - centre + 0.5) * inverse for k in range(first, last))
-        inside = [-0.5 < place <= 0.5 for place in positions]
+        inside = [-0.5 < position <= 0.5 for position in positions]
         total = float(sum(inside)) or 1.0
         rows.append([first, *(int(0.5 + each / total * 2**_BITS) for each in inside)])
     table = np.zeros((new, max(map(len, rows))), np.int32)
@@ -89,7 +89,7 @@ def _box_weights(old: int, new: int) -> Int32[np.ndarray, "new weight"]:
 @outer
 @no_type_check
 def _resize_twice(images, rows, columns, rows_back, columns_back):
-    """Resize as Pillow does, columns before rows, each rounded to whole levels; then back."""
+    """Shrink and enlarge as Pillow does: columns before rows, each pass rounded to integers."""
     num_images, height, width, channels = images.shape
     result = np.empty_like(images)
     across = np.empty((height, len(columns) * channels), np.uint8)
@@ -191,11 +191,10 @@ def elastic_fields(
     Float32[np.ndarray, "*batch height width"],
     Float32[np.ndarray, "*batch height width"],
 ]:
-    """Draw what `elastic_transform` moves: the map of the three points, then right and down.
+    """Draw the fields of `elastic_transform`: the affine map, then shifts to the right and down.
 
-    The size may begin with that of a batch.
-    The map is from the image after the first step to the one before, the displacements are from
-    every pixel of the result to where it lies after the first step.
+    The size may have a leading batch axis. The map leads from the image after the first step to the
+    one before, the displacements from every pixel of the result to its position after that step.
     """
     *axes, height, width = size
     moved = generator.uniform(-jolt, jolt, (*axes, 3, 2)).astype(np.float32)
@@ -261,7 +260,7 @@ def _fixed(value):
 @outer
 @no_type_check
 def warp(images, backward):
-    """Bilinear, source coordinates in 1/32 pixel, the border mirrored."""
+    """Sample bilinearly at multiples of 1/32 pixel, mirroring at the border."""
     result = np.empty_like(images)
     for index in range(len(images)):
         _warp_one(images[index], backward[index], result[index])

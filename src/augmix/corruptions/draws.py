@@ -1,12 +1,12 @@
-"""The draws of a batch of images, in kernels that release the GIL once for all of them.
+"""Random numbers for a whole batch of images, drawn without holding the GIL.
 
-`Generators` draws for every image of a batch what its own NumPy generator (`Stream.generator`)
-draws, bit by bit. On small images the calls of NumPy's generators take a few microseconds each,
-and threads that make batches would mostly hand the GIL to each other.
+`Generators` draws, bit for bit, what a NumPy generator of each image (`Stream.generator`) would
+draw. On small images a call of a NumPy generator takes only a few microseconds, so threads that
+corrupt batches would spend most of their time waiting for the GIL.
 
 The algorithms are NumPy's: Philox4x64-10 (Salmon et al. 2011), the ziggurat method for normal
 numbers, and the bounded integers of Lemire (2019, "Fast random integer generation in an interval").
-A generator is only the number of 64-bit words that it has used.
+The state of a generator is the number of 64-bit words that it has used.
 """
 
 import math
@@ -42,11 +42,11 @@ _TAIL, _INVERSE_TAIL = ziggurat_nor_r, ziggurat_nor_inv_r
 
 
 class Generators:
-    """A generator for every sample; shapes of draws begin with their number.
+    """One generator per sample; the first axis of every result is the sample.
 
     Args:
-        stream: Where they draw from.
-        samples: 0 .. 2**64 - 1 each, e.g. dataset indices.
+        stream: The address that the samples draw at.
+        samples: Sample ids, 0 .. 2**64 - 1, e.g. dataset indices.
 
     Example:
         >>> stream = Stream(seed=0)
@@ -71,14 +71,14 @@ class Generators:
         return result.reshape(shape)
 
     def uniform(self, low: Real, high: Real, shape: Shape) -> Float64[np.ndarray, "*shape"]:
-        """Draw numbers of [low, high)."""
+        """Draw uniform numbers from [low, high)."""
         result = np.empty((len(self._samples), self._count(shape)))
         bounds = float(low), float(high) - float(low)
         _draw_uniforms(result, *bounds, self._used, self._samples, *self._address)
         return result.reshape(shape)
 
     def integers(self, low: int, high: Any, shape: Shape) -> Int[np.ndarray, "*shape"]:
-        """Draw whole numbers from low to high - 1, as NumPy does of int8 where they fit, or int64.
+        """Draw integers from low to high - 1, by NumPy's int8 algorithm where they fit, else int64.
 
         Args:
             low: At least -128 if any ``high`` is at most 128.
@@ -99,7 +99,7 @@ class Generators:
         return result.reshape(shape)
 
     def _count(self, shape: Shape) -> int:
-        """Draws of each sample."""
+        """Return the number of draws of each sample."""
         if not shape or shape[0] != len(self._samples):
             raise ValueError(f"shape must begin with {len(self._samples)}, got {shape}")
         return math.prod(shape[1:])

@@ -1,10 +1,10 @@
-"""What JPEG does to pixels, without the file: the arithmetic of libjpeg, for batches of images.
+"""JPEG compression of batches of images by libjpeg's arithmetic, without writing a file.
 
-Encoding and decoding lose nothing between the quantised coefficients and the file, so the pixels of
-a decoded file follow without Huffman codes. The steps are those of the Independent JPEG Group's
+Entropy coding is lossless, so the pixels of a decoded file follow from the quantised coefficients
+alone. The steps are those of the Independent JPEG Group's
 library (release 6b) and of libjpeg-turbo, with their defaults: 4:2:0 chroma, the accurate integer
 transforms ("islow"; Loeffler, Ligtenberg and Moschytz 1989), and linearly interpolated chroma
-("fancy upsampling"). Every step is one of whole numbers, so the pixels are those that Pillow
+("fancy upsampling"). All arithmetic is on integers, so the pixels equal those that Pillow
 decodes, byte by byte.
 """
 
@@ -32,11 +32,11 @@ _CHROMA_TABLE = (
 
 
 def compress(images: Images, quality: int) -> Images:
-    """Return what Pillow decodes of the images, encoded at a quality of 1..100.
+    """Compress images as Pillow does when it saves and reopens a JPEG file.
 
     Args:
         images: RGB or grey; one or a batch.
-        quality: As libjpeg scales it.
+        quality: 1..100, on the scale of libjpeg.
     """
     batch = np.ascontiguousarray(images).reshape(-1, *images.shape[-3:])
     num_blocks = (images.shape[-2] + 7) // 8
@@ -46,7 +46,7 @@ def compress(images: Images, quality: int) -> Images:
 
 @lru_cache(maxsize=100)
 def _tables(quality: int) -> tuple[Float32[np.ndarray, "8 8"], Float32[np.ndarray, "8 8"]]:
-    """The divisors of luma and chroma."""
+    """Return the quantisation divisors of luma and chroma."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     luma, chroma = (
         np.clip((np.reshape(each, (8, 8)) * percent + 50) // 100, 1, 255).astype(np.float32)
@@ -96,7 +96,7 @@ def _compress(images, luma, chroma):
             _quantise(plane, chroma, blocks, turned)
         for y in range(height):
             near = y // 2
-            if wide <= 2:  # libjpeg repeats so few columns, and does not interpolate rows either
+            if wide <= 2:  # libjpeg repeats chroma this narrow and interpolates neither axis
                 cb_line[::2] = cb_line[1::2] = cb[near, :wide]
                 cr_line[::2] = cr_line[1::2] = cr[near, :wide]
                 _to_rgb(y_plane[y], cb_line, cr_line, target[y])
@@ -111,7 +111,7 @@ def _compress(images, luma, chroma):
 @inner
 @no_type_check
 def _to_ycc(pixels, luma, blue, red):
-    """Convert a row, and repeat the last chroma to the end of the block; 16 bits of fraction."""
+    """Convert a row to YCbCr with 16 fractional bits; repeat the last chroma to the block's end."""
     width = len(pixels)
     for x in range(width):
         r, g, b = np.int32(pixels[x, 0]), np.int32(pixels[x, 1]), np.int32(pixels[x, 2])
@@ -125,7 +125,7 @@ def _to_ycc(pixels, luma, blue, red):
 @inner
 @no_type_check
 def _halve(pair, target):
-    """Mean of two by two; a half is rounded down in even columns and up in odd ones."""
+    """Average 2x2 pixels, rounding halves down in even columns and up in odd ones."""
     for x in range(len(target)):
         total = pair[0, 2 * x] + pair[0, 2 * x + 1] + pair[1, 2 * x] + pair[1, 2 * x + 1]
         target[x] = (total + 1 + x % 2) >> 2

@@ -1,4 +1,4 @@
-"""The order of training batches and of samples, and work prepared ahead of its use on threads."""
+"""The order of training batches and of samples, and threads that prepare batches in advance."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -19,11 +19,11 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class BatchOrder:
-    """The images a rank trains on at every step: a pure function of (seed, step, rank).
+    """The images that a rank trains on at each step, a pure function of (seed, step, rank).
 
     Every epoch is a new permutation of all images, cut into batches; the last one may be smaller
-    and is kept. Each batch is cut into one contiguous piece per rank, whose lengths differ by at
-    most one.
+    and is kept. Each batch is split into one contiguous piece per rank; their lengths differ by
+    at most one.
 
     Attributes:
         batch_size: Images of a whole batch, over all ranks.
@@ -80,12 +80,12 @@ class BatchOrder:
 def run_ahead(
     make: Callable[[int], Made], indices: Iterable[int], *, num_threads: int = 1
 ) -> Generator[Made]:
-    """Run ``make(index)`` on threads ahead of its use and yield the results in order.
+    """Call ``make(index)`` on threads in advance, and yield the results in order.
 
-    At most ``num_threads + 1`` results wait or are being made besides the one in use. An error is
-    raised where its result would have been yielded. When the consumer stops, by an error or by
-    closing or dropping the generator, calls that have not begun are cancelled and those that have
-    are waited for.
+    At most ``num_threads + 1`` results are pending or being made, besides the one in use. An error
+    is raised where its result would have been yielded. When the consumer stops, by an error or
+    because the generator is closed or dropped, calls that have not started are cancelled, and those
+    that have are waited for.
     """
     remaining = iter(indices)
     waiting: deque[Future[Made]] = deque()
@@ -104,7 +104,7 @@ def run_ahead(
 
 @lru_cache(maxsize=2)
 def spread_positions(count: int, num: int) -> list[int]:
-    """Return ``num`` positions from all over 0 .. count - 1, in an order that covers them early.
+    """Return ``num`` positions spread over 0 .. count - 1, ordered to cover the range early.
 
     Example:
         >>> spread_positions(100, 5)
@@ -116,7 +116,7 @@ def spread_positions(count: int, num: int) -> list[int]:
 
 
 def _permutation(num_images: int, seed: int, epoch: int) -> Int64[np.ndarray, " image"]:
-    """The order of an epoch; cached for this epoch and the next, which is prepared ahead."""
+    """The order of an epoch, cached for this epoch and the next."""
     order = Stream(seed=seed).at(Purpose.ORDER, epoch=epoch).permutation(num_images)
     order.setflags(write=False)
     return order
