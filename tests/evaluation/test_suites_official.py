@@ -14,8 +14,8 @@ from augmix.data.derived import ClassList, map_classes, subset
 from augmix.data.sources import Source, open_source
 from augmix.errors import ResumeError, RunError
 from augmix.evaluation.config import EvaluateConfig
+from augmix.evaluation.images import find_official
 from augmix.evaluation.loop import evaluate
-from augmix.evaluation.official import find_official
 from augmix.evaluation.suites import open_suites
 from augmix.per_image import load_images
 from augmix.progress import CellFinished, Event

@@ -30,7 +30,7 @@ from augmix.data.sources import Source
 from augmix.data.stores import Photographs
 from augmix.errors import RunError, check_textures
 from augmix.evaluation.config import EvaluateConfig
-from augmix.evaluation.official import OfficialFiles, find_official
+from augmix.evaluation.images import OfficialFiles, find_official
 from augmix.evaluation.predictor import Predictor, check_gradient, repeatable_gradients
 from augmix.methods.attacks import Attack, worst_logits
 from augmix.results import CellKey, fold_frequency

@@ -20,8 +20,8 @@ from augmix.corruptions import SEQUENCES
 from augmix.data.sources import open_source
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
+from augmix.evaluation.images import official_suites
 from augmix.evaluation.models import run_measurement
-from augmix.evaluation.official import official_suites
 from augmix.paper.compare import (
     ENSEMBLE,
     NETWORKS,
