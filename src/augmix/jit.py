@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit
-from numba.core import event
+from numba.core import cgutils, event
+from numba.extending import intrinsic
 
 from augmix.errors import check_threads
 
@@ -79,6 +80,23 @@ def vector_at(
     data = context.make_array(array)(context, builder, value).data
     here = builder.gep(data, [offset])
     return builder.bitcast(here, ir.VectorType(here.type.pointee, lanes).as_pointer())
+
+
+@intrinsic
+def borrowed(typing_context: Any, array: Any) -> Any:
+    """The same array without its count of references, which the caller must own for longer.
+
+    Numba counts the references of every slice by atomic instructions, and each of these waits for
+    all stores before it; behind this function there is nothing to count.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        same = context.make_array(array)(context, builder, arguments[0])
+        same.meminfo = cgutils.get_null_value(same.meminfo.type)
+        same.parent = cgutils.get_null_value(same.parent.type)
+        return same._getvalue()
+
+    return array(array), generate
 
 
 def run_on_threads(kernel: Any, arguments: tuple[Any, ...], count: int, num_threads: int) -> None:

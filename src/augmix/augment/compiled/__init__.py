@@ -25,7 +25,7 @@ from augmix.augment.plan import Plan, check_plan, split
 from augmix.augment.policies.prime import Primitives
 from augmix.augment.stages import Pictures
 from augmix.augment.stages.chains import Chains, CropFlip
-from augmix.jit import inner, outer, run_on_threads, source_stamp
+from augmix.jit import borrowed, inner, outer, run_on_threads, source_stamp
 
 _NONE, _AUTOCONTRAST, _EQUALIZE = int(Op.NONE), int(Op.AUTOCONTRAST), int(Op.EQUALIZE)
 _POSTERIZE, _ROTATE, _SOLARIZE = int(Op.POSTERIZE), int(Op.ROTATE), int(Op.SOLARIZE)
@@ -118,12 +118,21 @@ def _mix_chains(images: Images, arrays: tuple[Any, ...], num_threads: int) -> Vi
     views = _empty_views((num_views, batch, channels, height, width))
     pixels = np.ascontiguousarray(images).view()
     pixels.flags.writeable = False  # one type for the kernel, whoever owns the images
-    run_on_threads(_render_pairs, (pixels, *arrays, views), batch * num_views, num_threads)
+    is_aligned = height * width % 16 == 0 and views.ctypes.data % 64 == 0
+    arguments = (pixels, *arrays, views.nbytes >= _LARGE and is_aligned, views)
+    run_on_threads(_render_pairs, arguments, batch * num_views, num_threads)
     return views
 
 
 _LARGE = 2**22  # bytes from which NumPy asks the system for memory, which zeroes it
 _unused: deque[np.ndarray] = deque(maxlen=2)
+
+
+def _empty_aligned(size: int) -> np.ndarray:
+    """Float32 memory that begins with a cache line."""
+    block = np.empty(size + 15, np.float32)
+    first = -block.ctypes.data % 64 // 4
+    return block[first : first + size]
 
 
 class _Loan:
@@ -133,8 +142,8 @@ class _Loan:
         try:
             block = _unused.pop()
         except IndexError:
-            block = np.empty(size, np.float32)
-        self.block = block if block.size == size else np.empty(size, np.float32)
+            block = _empty_aligned(size)
+        self.block = block if block.size == size else _empty_aligned(size)
         self.__array_interface__ = self.block.__array_interface__
 
     def __del__(self) -> None:
@@ -267,72 +276,90 @@ def _changes_nothing(kind, amount, matrices, channels):
     return kind == _POSTERIZE and int(amount) == 8
 
 
+@inner
+@no_type_check
+def _render_range(
+    images, padding, crop, flip, op, amount, matrices, weights, mix, is_streamed, out, start, stop,
+    space, slots, luts, are_plain, counts, is_counted, table, behind, scratch,
+):  # fmt: skip
+    """The work of the kernel that Python calls, in space that it owns."""
+    images, out, space, luts = borrowed(images), borrowed(out), borrowed(space), borrowed(luts)
+    crop, flip, op, amount = borrowed(crop), borrowed(flip), borrowed(op), borrowed(amount)
+    matrices, weights, mix = borrowed(matrices), borrowed(weights), borrowed(mix)
+    slots, are_plain, is_counted = borrowed(slots), borrowed(are_plain), borrowed(is_counted)
+    counts, table, behind = borrowed(counts), borrowed(table), borrowed(behind)
+    scratch = warps.borrow(scratch)
+    _, height, width, channels = images.shape
+    views, _, chains, depth = op.shape
+    pixels = height * width
+    stack = space[: -mixing.FREE].reshape(chains + 2, channels, pixels)
+    last = -1
+    for pair in range(start, stop):
+        image, view = pair // views, pair % views
+        if image != last:
+            mixing.load(images[image], padding, crop[image], flip[image], stack[0])
+            is_counted[0], last = False, image
+        spare, unused = 1, 2  # slots of the stack that hold nothing
+        for chain in range(chains):
+            slot, plain = 0, True
+            lut = luts[chain]
+            for channel in range(channels):
+                tables.reset(lut[channel])
+            for step in range(depth):
+                kind, by = op[view, image, chain, step], amount[view, image, chain, step]
+                if weights[view, image, chain] == 0:  # 0 times any chain adds nothing
+                    continue
+                if _changes_nothing(kind, by, matrices, channels):
+                    continue
+                if _is_table(kind):
+                    which = 0 if slot == 0 else 1
+                    _make_table(
+                        kind, by, stack[slot], lut, plain, counts[which],
+                        is_counted[which : which + 1], table, behind,
+                    )  # fmt: skip
+                    plain = False
+                    continue
+                if not plain:
+                    target = spare if slot == 0 else slot
+                    for channel in range(channels):
+                        look_up(stack[slot, channel], lut[channel], stack[target, channel])
+                        tables.reset(lut[channel])
+                    if slot == 0:
+                        slot, spare, unused = spare, unused, unused + 1
+                    plain = True
+                _move(kind, by, matrices, stack[slot], height, width, scratch, stack[spare])
+                if slot == 0:
+                    slot, spare, unused = spare, unused, unused + 1
+                else:
+                    slot, spare = spare, slot
+                is_counted[1] = False
+            slots[chain], are_plain[chain] = slot, plain
+        mixing.mix(
+            space, slots, pixels, luts, are_plain, weights[view, image], mix[view, image],
+            is_streamed, out[view, image].reshape(channels, pixels),
+        )  # fmt: skip
+
+
 def _build(stamp: int) -> Any:
     """The kernel that Python calls, for this state of the sources of its parts."""
 
     @outer
     @no_type_check
     def render_pairs(
-        images, padding, crop, flip, op, amount, matrices, weights, mix, out, start, stop
+        images, padding, crop, flip, op, amount, matrices, weights, mix, is_streamed, out, start, stop
     ):
         """Render the pairs (image, view) start..stop, counted view by view within an image."""
         _, height, width, channels = images.shape
-        views, _, chains, depth = op.shape
-        pixels = height * width
-        space = np.empty((chains + 2) * channels * pixels + warps.SPARE, np.uint8)
-        stack = space[: -warps.SPARE].reshape(chains + 2, channels, pixels)
-        slots = np.zeros(chains, np.int64)
-        luts = np.empty((chains, channels, 256), np.uint8)
-        are_plain = np.ones(chains, np.bool_)
+        chains = op.shape[2]
+        size = (chains + 2) * channels * height * width + mixing.FREE
+        space = np.empty(size if stamp >= 0 else 0, np.uint8)
         counts = np.empty((2, channels, 256), np.int32)  # of the clean image, of the chain's pixels
-        is_counted = np.zeros(2, np.bool_)
-        table, behind = np.empty(256, np.uint8), np.empty(256, np.int32)
-        scratch = warps.make_scratch(height, width)
-        last = -1 if stamp >= 0 else -2
-        for pair in range(start, stop):
-            image, view = pair // views, pair % views
-            if image != last:
-                mixing.load(images[image], padding, crop[image], flip[image], stack[0])
-                is_counted[0], last = False, image
-            spare, unused = 1, 2  # slots of the stack that hold nothing
-            for chain in range(chains):
-                slot, plain = 0, True
-                lut = luts[chain]
-                for channel in range(channels):
-                    tables.reset(lut[channel])
-                for step in range(depth):
-                    kind, by = op[view, image, chain, step], amount[view, image, chain, step]
-                    if weights[view, image, chain] == 0:  # 0 times any chain adds nothing
-                        continue
-                    if _changes_nothing(kind, by, matrices, channels):
-                        continue
-                    if _is_table(kind):
-                        which = 0 if slot == 0 else 1
-                        _make_table(
-                            kind, by, stack[slot], lut, plain, counts[which],
-                            is_counted[which : which + 1], table, behind,
-                        )  # fmt: skip
-                        plain = False
-                        continue
-                    if not plain:
-                        target = spare if slot == 0 else slot
-                        for channel in range(channels):
-                            look_up(stack[slot, channel], lut[channel], stack[target, channel])
-                            tables.reset(lut[channel])
-                        if slot == 0:
-                            slot, spare, unused = spare, unused, unused + 1
-                        plain = True
-                    _move(kind, by, matrices, stack[slot], height, width, scratch, stack[spare])
-                    if slot == 0:
-                        slot, spare, unused = spare, unused, unused + 1
-                    else:
-                        slot, spare = spare, slot
-                    is_counted[1] = False
-                slots[chain], are_plain[chain] = slot, plain
-            mixing.mix(
-                stack, slots, luts, are_plain, weights[view, image], mix[view, image],
-                out[view, image].reshape(channels, pixels),
-            )  # fmt: skip
+        _render_range(
+            images, padding, crop, flip, op, amount, matrices, weights, mix, is_streamed, out, start, stop,
+            space, np.zeros(chains, np.int64), np.empty((chains, channels, 256), np.uint8),
+            np.ones(chains, np.bool_), counts, np.zeros(2, np.bool_), np.empty(256, np.uint8),
+            np.empty(256, np.int32), warps.make_scratch(height, width),
+        )  # fmt: skip
 
     return render_pairs
 

@@ -12,16 +12,19 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from augmix import rng
 from augmix.arrays import Views
-from augmix.augment.compiled.tables import look_up
+from augmix.augment.compiled.tables import has_feature, look_up
 from augmix.augment.stages.pairs import Pairs
 from augmix.augment.stages.patches import Hole, Noise
 from augmix.jit import inner, outer, run_on_threads, source_stamp, vector_at
 
 _BLOCK = 2048  # pixels mixed at a time, 8 KiB of float32
+FREE = 3 * _BLOCK  # bytes that mixing needs behind the images
+_HAS_FMA = has_feature("fma")
 
 
 @inner
@@ -72,105 +75,170 @@ def _part_channels(flat, origin, planes, target, size):
             planes[0, target + np.uint64(x)] = flat[origin + np.uint64(x)]
 
 
-@intrinsic
-def _mix_16(
-    typing_context: Any, clean: Any, first: Any, second: Any, third: Any, weight0: Any,
-    weight1: Any, weight2: Any, weight3: Any, total: Any, start: Any,
-) -> Any:  # fmt: skip
-    """The mixture of 16 pixels from an index on, in [0, 1], on contiguous uint8 and float32.
-
-    LLVM makes vectors of 8 of such a loop where 16 are faster.
-    """
+def _build_mix(num_chains: int, is_streamed: bool) -> Any:
+    """Make the intrinsic that mixes 16 pixels of the clean image and of some chains."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def place(argument: int) -> Any:
-            array = signature.args[argument]
-            return vector_at(context, builder, array, arguments[argument], arguments[9], 16)
+        def place(array: int, offset: int) -> Any:
+            return vector_at(
+                context, builder, signature.args[array], arguments[array], arguments[offset], 16
+            )
 
         def repeated(value: Any) -> Any:
             alone = builder.insert_element(empty, value, ir.Constant(ir.IntType(32), 0))
             return builder.shuffle_vector(alone, empty, ir.Constant(words, [0] * 16))
 
+        def splat(value: float) -> Any:
+            return ir.Constant(floats, [float(np.float32(value))] * 16)
+
         words, floats = ir.VectorType(ir.IntType(32), 16), ir.VectorType(ir.FloatType(), 16)
         empty, level = ir.Constant(floats, ir.Undefined), None
-        for chain in range(4):
-            pixels = builder.zext(builder.load(place(chain), align=1), words)
-            part = builder.fmul(repeated(arguments[4 + chain]), builder.sitofp(pixels, floats))
+        for source in range(1 + num_chains):
+            pixels = builder.zext(builder.load(place(0, 3 + source), align=1), words)
+            part = builder.sitofp(pixels, floats)
+            if num_chains:
+                part = builder.fmul(repeated(arguments[4 + num_chains + source]), part)
             level = part if level is None else builder.fadd(level, part)
-        level = builder.fdiv(level, ir.Constant(floats, [255.0] * 16))
-        one = ir.Constant(floats, [1.0] * 16)
-        is_below = builder.fcmp_ordered("<", level, one)
-        builder.store(builder.select(is_below, level, one), place(8), align=4)
+        if _HAS_FMA:
+            fused = ir.FunctionType(floats, [floats] * 3)
+            fma = cgutils.get_or_insert_function(builder.module, fused, "llvm.fma.v16f32")
+            near = builder.fmul(level, splat(1 / 255))
+            rest = builder.call(fma, [near, splat(-255), level])
+            level = builder.call(fma, [rest, splat(1 / 255), near])
+        else:
+            level = builder.fdiv(level, splat(255))
+        level = builder.select(builder.fcmp_ordered("<", level, splat(1)), level, splat(1))
+        stored = builder.store(level, place(1, 2), align=64 if is_streamed else 4)
+        if is_streamed:
+            one = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+            stored.set_metadata("nontemporal", one)
         return context.get_dummy_value()
 
-    chains, weights = (clean, first, second, third), (weight0, weight1, weight2, weight3)
-    return types.void(*chains, *weights, total, start), generate
+    return generate
+
+
+@intrinsic
+def _mix_16(
+    typing_context: Any, space: Any, total: Any, start: Any, at0: Any, at1: Any, at2: Any, at3: Any,
+    weight0: Any, weight1: Any, weight2: Any, weight3: Any,
+) -> Any:  # fmt: skip
+    """Mix 16 pixels in [0, 1] from indices of the contiguous uint8 space into float32.
+
+    LLVM makes vectors of 8 of such a loop where 16 are faster.
+    """
+    indices, weights = (start, at0, at1, at2, at3), (weight0, weight1, weight2, weight3)
+    return types.void(space, total, *indices, *weights), _build_mix(3, False)
+
+
+@intrinsic
+def _mix_16_streamed(
+    typing_context: Any, space: Any, total: Any, start: Any, at0: Any, at1: Any, at2: Any, at3: Any,
+    weight0: Any, weight1: Any, weight2: Any, weight3: Any,
+) -> Any:  # fmt: skip
+    """`_mix_16` past the caches, into memory aligned to 64 bytes."""
+    indices, weights = (start, at0, at1, at2, at3), (weight0, weight1, weight2, weight3)
+    return types.void(space, total, *indices, *weights), _build_mix(3, True)
+
+
+@intrinsic
+def _scale_16(typing_context: Any, space: Any, total: Any, start: Any, at: Any) -> Any:
+    """The clean image alone."""
+    return types.void(space, total, start, at), _build_mix(0, False)
+
+
+@intrinsic
+def _scale_16_streamed(typing_context: Any, space: Any, total: Any, start: Any, at: Any) -> Any:
+    """`_scale_16` past the caches, into memory aligned to 64 bytes."""
+    return types.void(space, total, start, at), _build_mix(0, True)
 
 
 @inner
 @no_type_check
-def mix(stack, slots, luts, are_plain, weights, total_weight, out):
+def mix(space, slots, pixels, luts, are_plain, weights, total_weight, is_streamed, out):
     """One view: (1 - mix) * clean + sum of weight * chain, / 255, in float32 and in this order.
 
-    ``stack`` is uint8 `slot channel pixel`: slot 0 is the clean image, ``slots`` has that of every
-    chain. ``luts``, uint8 `chain channel 256`, are still to be applied where not ``are_plain``.
-    ``total_weight`` is the plan's ``mix``, ``out`` float32 `channel pixel`.
+    ``space`` is uint8 `slot channel pixel`: slot 0 is the clean image, ``slots`` has that of every
+    chain; behind the slots are three free blocks. ``luts``, uint8 `chain channel 256`, are still to
+    be applied where not ``are_plain``. ``total_weight`` is the plan's ``mix``, ``out`` float32
+    `channel pixel`, written past the caches if ``is_streamed``.
     """
-    pixels, full, one = stack.shape[2], np.float32(255), np.float32(1)
-    looked_up = np.empty((3, _BLOCK), np.uint8)
+    channels, one, num = out.shape[0], np.float32(1), len(slots)
+    free = (num + 2) * channels * pixels
     # three chains in one pass, as the paper has three; where one is missing, 0 times the clean
     # image stands in, which adds nothing
-    none, num = np.float32(0), len(slots)
+    none, rest = np.float32(0), one - total_weight
     weight1 = weights[0] if num > 0 else none
     weight2 = weights[1] if num > 1 else none
     weight3 = weights[2] if num > 2 else none
-    for channel in range(stack.shape[1]):
+    for channel in range(channels):
+        total = out[channel]
         for start in range(0, pixels, _BLOCK):
             stop = min(start + _BLOCK, pixels)
-            total, clean = out[channel, start:stop], stack[0, channel, start:stop]
+            whole = start + (stop - start) // 16 * 16
+            clean = channel * pixels + start
             if total_weight == 0:
-                for index in range(total.size):
-                    total[index] = np.float32(clean[index]) / full
+                _scale_block(space, clean, total, start, whole, stop, is_streamed)
                 continue
-            first, second, third = clean, clean, clean
+            at1 = at2 = at3 = clean
+            size, at = stop - start, (slots, pixels, channels, channel, start)
             if weight1 != 0:
-                first = _finished(stack, slots, luts, are_plain, 0, channel, start, looked_up[0])
+                at1 = _finished(space, at, luts, are_plain, 0, free, size)
             if weight2 != 0:
-                second = _finished(stack, slots, luts, are_plain, 1, channel, start, looked_up[1])
+                at2 = _finished(space, at, luts, are_plain, 1, free + _BLOCK, size)
             if weight3 != 0:
-                third = _finished(stack, slots, luts, are_plain, 2, channel, start, looked_up[2])
-            rest, whole = one - total_weight, 0
-            if len(slots) <= 3:
-                whole = total.size // 16 * 16
-                for index in range(0, whole, 16):
+                at3 = _finished(space, at, luts, are_plain, 2, free + 2 * _BLOCK, size)
+            if num > 3:
+                whole = start
+            elif is_streamed:
+                for x in range(0, whole - start, 16):
+                    _mix_16_streamed(
+                        space, total, start + x, clean + x, at1 + x, at2 + x, at3 + x,
+                        rest, weight1, weight2, weight3,
+                    )  # fmt: skip
+            else:
+                for x in range(0, whole - start, 16):
                     _mix_16(
-                        clean, first, second, third, rest, weight1, weight2, weight3, total, index
-                    )
-            for index in range(whole, total.size):
-                level = rest * np.float32(clean[index])
-                level += weight1 * np.float32(first[index])
-                level += weight2 * np.float32(second[index])
-                level += weight3 * np.float32(third[index])
-                total[index] = level
-            for chain in range(3, len(slots)):
-                spare = looked_up[0]
-                first = _finished(stack, slots, luts, are_plain, chain, channel, start, spare)
-                for index in range(total.size):
-                    total[index] += weights[chain] * np.float32(first[index])
-            for index in range(whole, total.size):
-                total[index] = min(total[index] / full, one)
+                        space, total, start + x, clean + x, at1 + x, at2 + x, at3 + x,
+                        rest, weight1, weight2, weight3,
+                    )  # fmt: skip
+            for x in range(whole - start, size):
+                level = rest * np.float32(space[clean + x])
+                level += weight1 * np.float32(space[at1 + x])
+                level += weight2 * np.float32(space[at2 + x])
+                level += weight3 * np.float32(space[at3 + x])
+                total[start + x] = level
+            for chain in range(3, num):
+                more = _finished(space, at, luts, are_plain, chain, free, size)
+                for x in range(size):
+                    total[start + x] += weights[chain] * np.float32(space[more + x])
+            for x in range(whole, stop):
+                total[x] = min(total[x] / np.float32(255), one)
 
 
 @inner
 @no_type_check
-def _finished(stack, slots, luts, are_plain, chain, channel, start, looked_up):
-    """A block of a chain's pixels, after its last tables."""
-    pixels = stack[slots[chain], channel, start : start + _BLOCK]
+def _scale_block(space, clean, total, start, whole, stop, is_streamed):
+    """A block of the clean image alone."""
+    if is_streamed:
+        for x in range(0, whole - start, 16):
+            _scale_16_streamed(space, total, start + x, clean + x)
+    else:
+        for x in range(0, whole - start, 16):
+            _scale_16(space, total, start + x, clean + x)
+    for x in range(whole - start, stop - start):
+        total[start + x] = np.float32(space[clean + x]) / np.float32(255)
+
+
+@inner
+@no_type_check
+def _finished(space, at, luts, are_plain, chain, free, size):
+    """Where a block of a chain's pixels begins, after its last tables."""
+    slots, pixels, channels, channel, start = at
+    origin = (slots[chain] * channels + channel) * pixels + start
     if are_plain[chain]:
-        return pixels
-    result = looked_up[: pixels.size]
-    look_up(pixels, luts[chain, channel], result)
-    return result
+        return origin
+    look_up(space[origin : origin + size], luts[chain, channel], space[free : free + size])
+    return free
 
 
 def round_levels(

@@ -27,11 +27,11 @@ _BYTES = ir.VectorType(ir.IntType(8), _LANES)
 _PERMUTE = "llvm.x86.avx512.vpermi2var.qi.512"
 
 
-def _has_permutation() -> bool:
-    """Whether numba compiles for this very CPU, and it has the instruction."""
+def has_feature(name: str) -> bool:
+    """Whether numba compiles for this very CPU, and it has some instructions."""
     chosen = any(getattr(config, name, None) for name in ("CPU_NAME", "CPU_FEATURES"))
     try:
-        return not chosen and bool(llvm.get_host_cpu_features().get("avx512vbmi", False))
+        return not chosen and bool(llvm.get_host_cpu_features().get(name, False))
     except RuntimeError:  # llvmlite does not know the features of this kind of CPU
         return False
 
@@ -81,7 +81,7 @@ def _look_up_one_by_one(pixels, table, result):
         result[index] = table[pixels[index]]
 
 
-look_up = _look_up_by_vectors if _has_permutation() else _look_up_one_by_one
+look_up = _look_up_by_vectors if has_feature("avx512vbmi") else _look_up_one_by_one
 """``look_up(pixels, table, result)``: flat contiguous uint8; the result may be the pixels."""
 
 

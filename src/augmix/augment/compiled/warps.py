@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from augmix.jit import inner, vector_at
+from augmix.jit import borrowed, inner, vector_at
 
 SPARE = 16  # bytes behind an image that may be read, by vectors that begin inside it
 _BYTE = np.uint32(255)
@@ -64,6 +64,18 @@ def make_scratch(height, width):
         np.empty(width // 16 + 1, np.int32),
         np.empty((2, width + SPARE), np.uint8),
     )
+
+
+@inner
+@no_type_check
+def borrow(scratch):
+    """The same space without counts of references."""
+    return Scratch(
+        borrowed(scratch.packed), borrowed(scratch.pairs), borrowed(scratch.offsets),
+        borrowed(scratch.dxs), borrowed(scratch.dys), borrowed(scratch.shifts),
+        borrowed(scratch.steps), borrowed(scratch.low), borrowed(scratch.high),
+        borrowed(scratch.blocks), borrowed(scratch.lines),
+    )  # fmt: skip
 
 
 @intrinsic
