@@ -30,7 +30,7 @@ from augmix.jit import borrowed, inner, vector_at
 
 _SLACK = 2.0**-12
 _HAS_WINDOWS = has_feature("avx512vbmi") and has_feature("fma")
-SPARE = 16  # bytes behind an image that may be read, by vectors that begin inside it
+SPARE = 64  # bytes behind an image that may be read, by vectors that begin inside it
 _BYTE = np.uint32(255)
 _LANES = 16
 
@@ -68,7 +68,7 @@ def make_scratch(height, width):
         np.empty(width, np.int16),
         np.empty(width, np.int16),
         np.empty(width // 16 + 1, np.int32),
-        np.empty((2, width + SPARE), np.uint8),
+        np.empty(3 * (width + SPARE), np.uint8),
         np.empty(3 * (height + 4) * (width + 2) + SPARE, np.uint8),
         np.empty((2, _LANES), np.int32),
     )
@@ -87,52 +87,85 @@ def borrow(scratch):
     )  # fmt: skip
 
 
-@intrinsic
-def _copy_16(typing_context: Any, source: Any, origin: Any, result: Any, target: Any) -> Any:
-    """``result[target : target + 16] = source[origin : origin + 16]`` on contiguous uint8."""
+def _build_copy(size: int) -> Any:
+    """Make the intrinsic that copies some bytes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        places = [
-            vector_at(context, builder, signature.args[of], arguments[of], arguments[of + 1], 16)
+        source, target = (
+            vector_at(context, builder, signature.args[of], arguments[of], arguments[of + 1], size)
             for of in (0, 2)
-        ]
-        builder.store(builder.load(places[0], align=1), places[1], align=1)
+        )
+        builder.store(builder.load(source, align=1), target, align=1)
         return context.get_dummy_value()
 
-    return types.void(source, origin, result, target), generate
+    return generate
+
+
+@intrinsic
+def _copy_64(typing_context: Any, source: Any, origin: Any, result: Any, target: Any) -> Any:
+    """``result[target : target + 64] = source[origin : origin + 64]`` on contiguous uint8."""
+    return types.void(source, origin, result, target), _build_copy(64)
+
+
+@intrinsic
+def _copy_32(typing_context: Any, source: Any, origin: Any, result: Any, target: Any) -> Any:
+    """`_copy_64` of 32 bytes."""
+    return types.void(source, origin, result, target), _build_copy(32)
+
+
+def _build_blend(lanes: int) -> Any:
+    """Make the intrinsic that blends some pixels of two rows."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(array: int, offset: Any) -> Any:
+            return vector_at(
+                context, builder, signature.args[array], arguments[array], offset, lanes
+            )
+
+        words, doubles = (ir.VectorType(ir.IntType(bits), lanes) for bits in (16, 32))
+        start, stop = (
+            builder.zext(builder.load(place(array, arguments[array + 1]), align=1), words)
+            for array in (0, 2)
+        )
+        change = builder.shl(builder.sub(stop, start), ir.Constant(words, [1] * lanes))
+        whole = []
+        for array in (6, 7):
+            factor = builder.load(place(array, arguments[8]), align=1)
+            product = builder.mul(builder.sext(change, doubles), builder.sext(factor, doubles))
+            shifted = builder.ashr(product, ir.Constant(doubles, [16] * lanes))
+            whole.append(builder.trunc(shifted, words))
+        level = builder.trunc(builder.add(start, whole[0]), ir.VectorType(ir.IntType(8), lanes))
+        builder.store(level, place(4, arguments[5]), align=1)
+        differ = builder.bitcast(builder.icmp_unsigned("!=", *whole), ir.IntType(lanes))
+        return builder.icmp_unsigned("!=", differ, ir.Constant(ir.IntType(lanes), 0))
+
+    return generate
+
+
+@intrinsic
+def _blend_32(
+    typing_context: Any, first: Any, at_first: Any, second: Any, at_second: Any, result: Any,
+    at_result: Any, low: Any, high: Any, start: Any,
+) -> Any:  # fmt: skip
+    """Blend 32 pixels of two rows from some indices on; return whether a level is in doubt.
+
+    A level is the first plus the whole part of change * ``low`` / 2**15, in doubt where ``high``
+    gives another one. Arrays are contiguous, pixels uint8, ``low`` and ``high`` int16, read from
+    ``start`` on. LLVM makes no multiplications of 16 bits of such a loop, which are several times
+    as fast.
+    """
+    pixels = (first, at_first, second, at_second, result, at_result)
+    return types.boolean(*pixels, low, high, start), _build_blend(32)
 
 
 @intrinsic
 def _blend_16(
-    typing_context: Any, first: Any, second: Any, low: Any, high: Any, result: Any, start: Any
-) -> Any:
-    """Blend 16 pixels of two rows from an index on; return whether a level is in doubt.
-
-    A level is the first plus the whole part of change * ``low`` / 2**15, in doubt where ``high``
-    gives another one. Arrays are contiguous, pixels uint8, ``low`` and ``high`` int16. LLVM makes
-    no multiplications of 16 bits of such a loop, which are several times as fast.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        words, doubles = (ir.VectorType(ir.IntType(bits), 16) for bits in (16, 32))
-        places = [
-            vector_at(context, builder, array, argument, arguments[5], 16)
-            for array, argument in zip(signature.args[:5], arguments[:5], strict=True)
-        ]
-        loaded = [builder.load(place, align=1) for place in places[:4]]
-        start, stop = (builder.zext(pixels, words) for pixels in loaded[:2])
-        change = builder.shl(builder.sub(stop, start), ir.Constant(words, [1] * 16))
-        whole = []
-        for factor in loaded[2:]:
-            product = builder.mul(builder.sext(change, doubles), builder.sext(factor, doubles))
-            shifted = builder.ashr(product, ir.Constant(doubles, [16] * 16))
-            whole.append(builder.trunc(shifted, words))
-        level = builder.trunc(builder.add(start, whole[0]), ir.VectorType(ir.IntType(8), 16))
-        builder.store(level, places[4], align=1)
-        differ = builder.bitcast(builder.icmp_unsigned("!=", *whole), ir.IntType(16))
-        return builder.icmp_unsigned("!=", differ, ir.Constant(ir.IntType(16), 0))
-
-    return types.boolean(first, second, low, high, result, start), generate
+    typing_context: Any, first: Any, at_first: Any, second: Any, at_second: Any, result: Any,
+    at_result: Any, low: Any, high: Any, start: Any,
+) -> Any:  # fmt: skip
+    """`_blend_32` of 16 pixels."""
+    pixels = (first, at_first, second, at_second, result, at_result)
+    return types.boolean(*pixels, low, high, start), _build_blend(16)
 
 
 @intrinsic
@@ -339,13 +372,13 @@ def move_along_rows(source, height, width, shear, offset, scratch, result):
                 new[start + first - 1] = old[start]
             if last < width and step < width and (last + 0.5) + shift < width:
                 new[start + last] = old[start + width - 1]
-            left, right = old[origin : origin + size], old[origin + 1 : origin + 1 + size]
-            target = new[start + first : start + last]
-            for block in range(_blend_two(left, right, target, scratch)):
-                for x in range(scratch.blocks[block], min(scratch.blocks[block] + 16, size)):
+            target = start + first
+            count, lanes = _blend_two(old, origin, old, origin + 1, new, target, size, scratch)
+            for block in range(count):
+                for x in range(scratch.blocks[block], min(scratch.blocks[block] + lanes, size)):
                     middle = float(x + first) + 0.5
                     part = ((middle + shift) - 0.5) - float(x + first + step)
-                    target[x] = _between(left[x], right[x], part)
+                    new[target + x] = _between(old[origin + x], old[origin + 1 + x], part)
 
 
 @inner
@@ -361,16 +394,32 @@ def _bounds(part):
 
 @inner
 @no_type_check
-def _blend_two(first, second, result, scratch):
-    """Blend two rows; return how many blocks of 16 pixels, in ``scratch.blocks``, are in doubt."""
-    low, high, blocks = scratch.low, scratch.high, scratch.blocks
-    size, count = result.size, 0
-    for block in range((size + 15) // 16):
-        start = min(16 * block, size - 16)
-        if start < 0 or _blend_16(first, second, low, high, result, start):
-            blocks[count] = max(start, 0)
+def _blend_two(first, at_first, second, at_second, result, at_result, size, scratch):
+    """Blend two rows; return how many blocks, in ``scratch.blocks``, are in doubt, and their size.
+
+    A row shorter than a block is not blended, and in doubt.
+    """
+    low, high, blocks, count = scratch.low, scratch.high, scratch.blocks, 0
+    if size >= 32:
+        for start in range(0, size, 32):
+            x = min(start, size - 32)
+            if _blend_32(
+                first, at_first + x, second, at_second + x, result, at_result + x, low, high, x
+            ):
+                blocks[count] = x
+                count += 1
+        return count, 32
+    if size < 16:
+        blocks[0] = 0
+        return 1, 16
+    for start in range(0, size, 16):
+        x = min(start, size - 16)
+        if _blend_16(
+            first, at_first + x, second, at_second + x, result, at_result + x, low, high, x
+        ):
+            blocks[count] = x
             count += 1
-    return count
+    return count, 16
 
 
 @inner
@@ -415,6 +464,7 @@ def move_along_columns(source, height, width, shear, offset, scratch, result):
     """
     shifts, steps, runs, blocks = scratch.shifts, scratch.steps, scratch.offsets, scratch.blocks
     num_runs, lowest, highest, far = 0, np.inf, -np.inf, float(height + 1)
+    lines, line_size = scratch.lines, width + SPARE
     for x in range(width):
         shifts[x] = shear * (x + 0.5) + offset
         lowest, highest = min(lowest, shifts[x]), max(highest, shifts[x])
@@ -427,36 +477,39 @@ def move_along_columns(source, height, width, shear, offset, scratch, result):
     runs[num_runs] = width
     for channel in range(source.shape[0]):
         old, new = source[channel], result[channel]
-        _copy_runs(old, height, width, 0, steps, runs, num_runs, scratch.lines[0])
+        for y in (0, 1):
+            _copy_runs(old, height, width, y, steps, runs, num_runs, lines, y * line_size)
         for y in range(height):
-            upper, lower = scratch.lines[y % 2], scratch.lines[(y + 1) % 2]
-            _copy_runs(old, height, width, y + 1, steps, runs, num_runs, lower)
-            middle, row, target = y + 0.5, float(y), new[y * width : (y + 1) * width]
-            for block in range(_blend_two(upper, lower, target, scratch)):
-                for x in range(blocks[block], min(blocks[block] + 16, width)):
+            upper, lower = y % 3 * line_size, (y + 1) % 3 * line_size
+            behind = (y + 2) % 3 * line_size  # copied now, as a load so soon behind it would wait
+            _copy_runs(old, height, width, y + 2, steps, runs, num_runs, lines, behind)
+            middle, row, target = y + 0.5, float(y), y * width
+            count, lanes = _blend_two(lines, upper, lines, lower, new, target, width, scratch)
+            for block in range(count):
+                for x in range(blocks[block], min(blocks[block] + lanes, width)):
                     part = ((shifts[x] + middle) - 0.5) - (row + steps[x])
                     if 0 <= part <= 1:
-                        target[x] = _between(upper[x], lower[x], part)
+                        new[target + x] = _between(lines[upper + x], lines[lower + x], part)
             if not (lowest + middle >= 0 and highest + middle < height):
                 for x in range(width):
                     v = shifts[x] + middle
                     if not (v >= 0 and v < height):
-                        target[x] = 0
+                        new[target + x] = 0
 
 
 @inner
 @no_type_check
-def _copy_runs(old, height, width, y, steps, runs, num_runs, line):
+def _copy_runs(old, height, width, y, steps, runs, num_runs, lines, target):
     """The pixels of row y + steps[x], or of the nearest row there is.
 
     Runs are copied in whole vectors: what is too much is overwritten by the next run, or lies in
     the spare space behind lines and images.
     """
     for run in range(num_runs):
-        start, stop = runs[run], runs[run + 1]
+        start, stop = np.int64(runs[run]), np.int64(runs[run + 1])
         origin = min(max(y + int(steps[start]), 0), height - 1) * width
-        for x in range(start, stop, 16):
-            _copy_16(old, origin + x, line, x)
+        for x in range(start, stop, 32):
+            _copy_32(old, origin + x, lines, target + x)
 
 
 @inner
@@ -626,8 +679,8 @@ def _surround(source, height, width, plane):
     stride = width + 2
     for y in range(height):
         start = (y + 1) * stride
-        for x in range(0, width, 16):
-            _copy_16(source, y * width + x, plane, start + 1 + x)
+        for x in range(0, width, 64):
+            _copy_64(source, y * width + x, plane, start + 1 + x)
         plane[start], plane[start + width + 1] = source[y * width], source[y * width + width - 1]
     for x in range(stride):
         plane[x] = plane[stride + x]
