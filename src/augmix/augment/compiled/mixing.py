@@ -48,15 +48,10 @@ def load(image, padding, crop, is_flipped, planes):
         if is_inside:
             target = np.uint64(here + first)
             origin = np.uint64((row * width + start) * channels)
-            _part_channels(flat, origin, planes, target, last - first)
-            for channel in range(channels if is_flipped else 0):
-                left, right = here + first, here + last - 1
-                while left < right:
-                    level = planes[channel, left]
-                    planes[channel, left] = planes[channel, right]
-                    planes[channel, right] = level
-                    left += 1
-                    right -= 1
+            if is_flipped:
+                _part_mirrored(flat, origin, planes, target, last - first)
+            else:
+                _part_channels(flat, origin, planes, target, last - first)
 
 
 @inner
@@ -73,6 +68,23 @@ def _part_channels(flat, origin, planes, target, size):
     else:
         for x in range(size):
             planes[0, target + np.uint64(x)] = flat[origin + np.uint64(x)]
+
+
+@inner
+@no_type_check
+def _part_mirrored(flat, origin, planes, target, size):
+    """`_part_channels` from right to left."""
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    last = target + np.uint64(size) - one
+    if planes.shape[0] == 3:
+        for x in range(size):
+            at, pixel = last - np.uint64(x), origin + three * np.uint64(x)
+            planes[0, at] = flat[pixel]
+            planes[1, at] = flat[pixel + one]
+            planes[2, at] = flat[pixel + two]
+    else:
+        for x in range(size):
+            planes[0, last - np.uint64(x)] = flat[origin + np.uint64(x)]
 
 
 def _build_mix(num_chains: int, is_streamed: bool) -> Any:
