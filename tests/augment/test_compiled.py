@@ -25,7 +25,7 @@ from toy_plans import (
 import augmix
 from augmix import jit
 from augmix.augment import compiled
-from augmix.augment.compiled import mixing, tables, warps
+from augmix.augment.compiled import mixing, rotations, tables, warps
 from augmix.augment.ops import Op
 from augmix.augment.policies import AugMix
 from augmix.augment.stages.chains import Chains
@@ -301,7 +301,7 @@ def test_a_kernel_knows_the_sources_of_its_parts(tmp_path: Path) -> None:
     part.write_text("a = 2")
     assert jit.source_stamp(module, warps) != stamp
     closure = [cell.cell_contents for cell in compiled._render_pairs.py_func.__closure__]
-    assert closure == [jit.source_stamp(mixing, tables, warps)]
+    assert closure == [jit.source_stamp(mixing, rotations, tables, warps)]
 
 
 def test_a_full_disk_does_not_stop_rendering(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toy_plans import assert_equal_bits, draw, images_of
+from toy_plans import assert_equal_bits, draw, draw_images, images_of, make_plan
 
 from augmix.arrays import to_uint8
 from augmix.augment import compiled
@@ -78,3 +78,13 @@ def test_levels_are_rounded_as_numpy_rounds_them(channels: int) -> None:
     np.testing.assert_array_equal(mixing.round_levels(views), expected)
     last = mixing.round_levels(views, channels_last=True)
     np.testing.assert_array_equal(last, expected.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (63, 65)], ids=str)
+def test_batches_of_many_weights(size: tuple[int, int]) -> None:
+    """They are larger than the caches; only the first is written past them."""
+    images = draw_images(np.random.default_rng(0), "noise", (90, *size, 3))
+    nothing = np.zeros((1, 90, 3, 1))
+    plan = make_plan(nothing.astype(np.int8), nothing, size)
+    assert compiled.render(images, plan).nbytes >= compiled._LARGE
+    assert_equal_bits(images, plan, num_threads=2)

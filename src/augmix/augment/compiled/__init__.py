@@ -1,10 +1,10 @@
 """The CPU executor: whole batches by numba kernels, equal to the definition bit for bit.
 
 An image is flipped, cropped and made planar once for all its views. Along a chain, look-up tables
-are composed without touching a pixel (`tables`) until an operation needs the pixels (`warps`);
-tables left at the end of a chain are applied while mixing (`mixing`). Threads are Python's: the
-kernels hold no GIL, and every thread takes ranges of the (image, view) pairs. A stage without a
-kernel is applied by its NumPy definition.
+are composed without touching a pixel (`tables`) until an operation needs the pixels (`warps` and
+`rotations`); tables left at the end of a chain are applied while mixing (`mixing`). Threads are
+Python's: the kernels hold no GIL, and every thread takes ranges of the (image, view) pairs. A stage
+without a kernel is applied by its NumPy definition.
 """
 
 import math
@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int8
 
 from augmix.arrays import Images, Views, check_images
 from augmix.augment.bank import pictures_of
-from augmix.augment.compiled import mixing, tables, warps
+from augmix.augment.compiled import mixing, rotations, tables, warps
 from augmix.augment.compiled.primitives import finish_primitives
 from augmix.augment.compiled.tables import look_up
 from augmix.augment.ops import Op, quarter_turns, rotation
@@ -118,8 +118,9 @@ def _mix_chains(images: Images, arrays: tuple[Any, ...], num_threads: int) -> Vi
     views = _empty_views((num_views, batch, channels, height, width))
     pixels = np.ascontiguousarray(images).view()
     pixels.flags.writeable = False  # one type for the kernel, whoever owns the images
-    is_aligned = height * width % 16 == 0 and views.ctypes.data % 64 == 0
-    arguments = (pixels, *arrays, views.nbytes >= _LARGE and is_aligned, views)
+    is_streamed = views.nbytes >= _LARGE and height * width % 16 == 0
+    is_streamed = is_streamed and views.ctypes.data % 64 == 0
+    arguments = (pixels, *arrays, is_streamed, views)
     run_on_threads(_render_pairs, arguments, batch * num_views, num_threads)
     return views
 
@@ -241,9 +242,9 @@ def _move(kind, amount, matrices, source, height, width, scratch, result):
     if kind == _ROTATE:
         matrix = matrices[int(amount)]
         if matrix[0] < 0:
-            warps.affine(source, height, width, matrix[1:], scratch, result)
+            rotations.affine(source, height, width, matrix[1:], scratch, result)
         else:
-            warps.turn(source, height, width, int(matrix[0]), result)
+            rotations.turn(source, height, width, int(matrix[0]), result)
     elif is_whole and kind == _TRANSLATE_X:
         warps.move_whole(source, height, width, int(amount), 0, result)
     elif is_whole and kind == _TRANSLATE_Y:
@@ -346,7 +347,19 @@ def _build(stamp: int) -> Any:
     @outer
     @no_type_check
     def render_pairs(
-        images, padding, crop, flip, op, amount, matrices, weights, mix, is_streamed, out, start, stop
+        images,
+        padding,
+        crop,
+        flip,
+        op,
+        amount,
+        matrices,
+        weights,
+        mix,
+        is_streamed,
+        out,
+        start,
+        stop,
     ):
         """Render the pairs (image, view) start..stop, counted view by view within an image."""
         _, height, width, channels = images.shape
@@ -355,8 +368,9 @@ def _build(stamp: int) -> Any:
         space = np.empty(size if stamp >= 0 else 0, np.uint8)
         counts = np.empty((2, channels, 256), np.int32)  # of the clean image, of the chain's pixels
         _render_range(
-            images, padding, crop, flip, op, amount, matrices, weights, mix, is_streamed, out, start, stop,
-            space, np.zeros(chains, np.int64), np.empty((chains, channels, 256), np.uint8),
+            images, padding, crop, flip, op, amount, matrices, weights, mix, is_streamed, out,
+            start, stop, space, np.zeros(chains, np.int64),
+            np.empty((chains, channels, 256), np.uint8),
             np.ones(chains, np.bool_), counts, np.zeros(2, np.bool_), np.empty(256, np.uint8),
             np.empty(256, np.int32), warps.make_scratch(height, width),
         )  # fmt: skip
@@ -372,4 +386,4 @@ def _is_table(kind):
     return kind in (_POSTERIZE, _SOLARIZE, _BRIGHTNESS)
 
 
-_render_pairs = _build(source_stamp(mixing, tables, warps))
+_render_pairs = _build(source_stamp(mixing, rotations, tables, warps))
