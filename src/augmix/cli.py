@@ -271,7 +271,10 @@ def _predict(words: Sequence[str]) -> None:
                 broken.append((each.path, each.error))
             yield each
 
-    predictions = count(predict(config))
+    def note(event: Any) -> None:
+        print(f"augmix: {printable(event.text)}", file=sys.stderr)
+
+    predictions = count(predict(config, on_progress=note))
     if config.written_form == "table":
         print_predictions(predictions)
     else:

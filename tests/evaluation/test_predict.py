@@ -70,6 +70,28 @@ def logits_of(run: Path, image: Image.Image) -> torch.Tensor:
         return load_model(run)(torch.from_numpy(pixels)[None])[0].double()
 
 
+def test_averaged_weights_of_a_file_are_said_and_taken_by_flag(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        states.append(build_model("small", num_classes=3).state_dict())
+    torch.save({"model": states[0], "model_ema": states[1]}, tmp_path / "both.pt")
+    torch.save(states[1], tmp_path / "ema.pt")
+    words = ["--size", "16", "--form", "csv"]
+    assert not cli.main(["predict", f"small@{tmp_path}/ema.pt", str(photos), *words])
+    expected = capsys.readouterr().out
+    cli.main(["predict", f"small@{tmp_path}/both.pt", str(photos), *words, "--ema"])
+    averaged = capsys.readouterr()
+    assert averaged.out == expected
+    assert "averaged" not in averaged.err
+    cli.main(["predict", f"small@{tmp_path}/both.pt", str(photos), *words])
+    trained = capsys.readouterr()
+    assert trained.out != expected
+    assert "both.pt holds averaged weights too (model_ema); take those with --ema" in trained.err
+
+
 def test_predictions_are_those_of_the_model(run: Path, photos: Path) -> None:
     config = PredictConfig(model=str(run), images=(str(photos),), top=3, temperature=2.0)
     found = {Path(each.path).name: each for each in predict(config)}

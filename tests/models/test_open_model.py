@@ -245,7 +245,7 @@ def test_averaged_weights_are_said_and_taken_by_name(network, tmp_path, key, sav
     raw, ema = open_model(spec), open_model(spec, use_ema=True)
     assert torch.equal(raw(IMAGES), network.eval()(IMAGES))
     assert raw.note == (
-        f"{tmp_path}/mine.pt holds averaged weights too ({key}); measure those with --ema"
+        f"{tmp_path}/mine.pt holds averaged weights too ({key}); take those with --ema"
     )
     assert torch.equal(ema(IMAGES), other.eval()(IMAGES))
     assert (ema.name, ema.note) == ("wrn-10-1@mine.pt (averaged weights)", "")

@@ -493,6 +493,9 @@ class PredictConfig:
     """Folder of the results in which evaluate fitted the calibrator; by default the run folder."""
     outputs: Literal["logits", "probabilities"] = "logits"
     """What the model gives: logits, or the probabilities of a softmax."""
+    ema: bool = False
+    """Take the averaged weights (state_dict_ema, model_ema, ...) of a file NAME@FILE that holds
+    them beside the trained ones."""
     size: int | None = None
     """Size of the images in pixels; by default that of the model or of the run's training."""
     batch_size: int = 32

@@ -46,7 +46,7 @@ from augmix.models.layers import Classifier
 from augmix.models.onnx import OnnxNetwork
 from augmix.models.open_model import open_model
 from augmix.models.wrapper import Ensemble, name_of, refuse_probabilities
-from augmix.progress import OnProgress, PieceWritten, format_duration, ignore
+from augmix.progress import Note, OnProgress, PieceWritten, format_duration, ignore
 from augmix.shards import Pieces, find_shard, share_folder
 
 _BATCHES_IN_PART = 8  # of a file that is written in parts
@@ -64,13 +64,17 @@ class Prediction:
     error: str = ""
 
 
-def predict(config: PredictConfig) -> Iterator[Prediction]:
+def predict(config: PredictConfig, *, on_progress: OnProgress = ignore) -> Iterator[Prediction]:
     """Predict the classes of images, in the order of their names; broken ones are skipped.
+
+    Args:
+        on_progress: Called with a `Note` where a file holds averaged weights that are not taken.
 
     Raises:
         RunError: If the model or a file is missing, or the model fails.
     """
     model = _open(config)
+    model.tell(on_progress)
     paths = iter(list_files(config.images))
     while batch := list(islice(paths, config.batch_size)):
         yield from model.predict(batch, config)
@@ -88,6 +92,12 @@ class _Model:
     geometry: Geometry
     calibrator: Calibrator
     device: torch.device
+    note: str = ""  # what to say of its weights
+
+    def tell(self, on_progress: OnProgress) -> None:
+        """Say what its weights are not, if there is anything to say."""
+        if self.note:
+            on_progress(Note(text=self.note))
 
     def predict(self, batch: Sequence[str], config: PredictConfig) -> Iterator[Prediction]:
         """Predict the classes of the images of a batch."""
@@ -196,6 +206,7 @@ def predict_file(
         raise ValueError("name the file to write: out")
     emit, shard = on_progress or ignore, find_shard(config.shard)
     model = _open(config)
+    model.tell(emit)
     parts = _Parts.of(config, model, path)
     for written in (parts.path, parts.manifest):
         check_own_name(written)
@@ -258,7 +269,7 @@ class _Parts:
     @classmethod
     def of(cls, config: PredictConfig, model: _Model, path: Path) -> "_Parts":
         files = list(list_files(config.images))
-        names = ("top", "batch_size", "size", "reading", "outputs")
+        names = ("top", "batch_size", "size", "reading", "outputs", "ema")
         described = describe_model(model.network)
         identity: dict[str, Any] = {
             "model": described["weights_sha256"],
@@ -456,7 +467,10 @@ def _open(config: PredictConfig) -> _Model:
     folder = Path(config.model).expanduser()
     members = run_folder.list_members(folder) if folder.is_dir() else []
     run = load_run(members[0] if members else folder) if folder.is_dir() else None
-    models = [open_model(each, outputs=config.outputs) for each in members or [config.model]]
+    models = [
+        open_model(each, outputs=config.outputs, use_ema=config.ema)
+        for each in members or [config.model]
+    ]
     model = models[0]
     if any(each.class_names != model.class_names for each in models):
         raise RunError(f"the runs in {folder} have other classes, or another order of them")
@@ -475,7 +489,8 @@ def _open(config: PredictConfig) -> _Model:
     device = resolve_device(config.device)
     whole = Ensemble(models) if len(models) > 1 else model
     calibrator = _find_calibrator(config, folder, whole, model.temperature)
-    return _Model(whole.to(device), model.class_names, geometry, calibrator, device)
+    network = whole.to(device)
+    return _Model(network, model.class_names, geometry, calibrator, device, note=model.note)
 
 
 def _find_calibrator(

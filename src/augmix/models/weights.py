@@ -530,7 +530,7 @@ def note_averaged(found: Weights, file: Path) -> str:
     """Return what to say where a file holds averaged weights that are not measured."""
     if not found.averaged:
         return ""
-    return f"{file} holds averaged weights too ({found.averaged}); measure those with --ema"
+    return f"{file} holds averaged weights too ({found.averaged}); take those with --ema"
 
 
 def label_file(text: str, use_ema: bool) -> str:
