@@ -360,7 +360,7 @@ def test_nan_of_an_attacked_image_names_it(grey: Source) -> None:
     [
         (
             {"attack_norm": "l2"},
-            "attack_norm 'l2' would have no effect: it belongs to suite 'attack'",
+            "attack_norm l2 would have no effect: it belongs to suite 'attack'",
         ),
         ({"attack_epsilon": 0.1}, "attack_epsilon 0.1 would have no effect"),
         ({"attack_steps": 10}, "attack_steps 10 would have no effect"),

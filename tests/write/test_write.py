@@ -412,8 +412,8 @@ def test_sequences_are_gone_on_with(tmp_path, source, small_pieces):
             write_perturbed(source, tmp_path / "out", **arguments, on_progress=stop)
     write_perturbed(source, tmp_path / "out", **arguments)
     assert content(tmp_path / "whole") == content(tmp_path / "out")
-    with pytest.raises(RunError, match="holds a set with difficulty = 1, asked for 2"):
-        write_perturbed(source, tmp_path / "out", **arguments, difficulty=2)
+    with pytest.raises(RunError, match="holds a set with seed = 0, asked for 2"):
+        write_perturbed(source, tmp_path / "out", **arguments, seed=2)
     with pytest.raises(
         RunError, match="holds a set with form = 'perturbed', asked for 'corrupted'"
     ):
