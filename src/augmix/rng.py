@@ -266,12 +266,12 @@ _philox: Any = None  # a global: numba finds no kernel on the disk that closes o
 
 
 @cache
-def _scalar_philox() -> Any:
+def _compile_philox() -> None:
+    """Make the Philox that the kernels below call."""
     from augmix.jit import inner
 
     global _philox
     _philox = inner(philox4x32_scalar)
-    return _philox
 
 
 @cache
@@ -279,7 +279,7 @@ def _fill_words() -> Any:
     """A kernel that fills rows of words, each from the blocks of an address; one call, no GIL."""
     from augmix.jit import outer
 
-    _scalar_philox()
+    _compile_philox()
 
     @outer
     @no_type_check
@@ -302,7 +302,7 @@ def _fill_blocks() -> Any:
     """The kernel of `words_at`."""
     from augmix.jit import outer
 
-    _scalar_philox()
+    _compile_philox()
 
     @outer
     @no_type_check

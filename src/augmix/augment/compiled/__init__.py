@@ -347,20 +347,9 @@ def _build(stamp: int) -> Any:
     @outer
     @no_type_check
     def render_pairs(
-        images,
-        padding,
-        crop,
-        flip,
-        op,
-        amount,
-        matrices,
-        weights,
-        mix,
-        is_streamed,
-        out,
-        start,
-        stop,
-    ):
+        images, padding, crop, flip, op, amount, matrices, weights, mix, is_streamed, out,
+        start, stop,
+    ):  # fmt: skip
         """Render the pairs (image, view) start..stop, counted view by view within an image."""
         _, height, width, channels = images.shape
         chains = op.shape[2]

@@ -113,7 +113,7 @@ def _draw(
 @inner
 @no_type_check
 def _sin_pi(x):
-    """`prime.sin_pi`."""
+    """sin(pi x), by the series of the definition."""
     x = x - 2.0 * np.rint(x * 0.5)
     x = 1.0 - x if x > 0.5 else (-1.0 - x if x < -0.5 else x)
     s = x * x
