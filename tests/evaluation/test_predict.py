@@ -414,3 +414,12 @@ def test_probabilities_are_no_logits(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("net.py").write_text(code.format("x.mean(dim=(2, 3)) / 0"))
     with pytest.raises(RunError, match="for a.png are not finite"):
         list(predict(config))
+
+
+def test_no_images_make_an_empty_file(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    path = tmp_path / "none.jsonl"
+    assert predict_file(PredictConfig(model=str(run), images=("-",), out=path)) == (0, [])
+    assert path.read_text() == ""

@@ -108,7 +108,9 @@ class ImageFiles(Items):
 
     def hash_ends(self, rows: np.ndarray, hasher: Any) -> None:
         """Hash the ends of some files, spread over all: names and lengths alone may stay equal."""
-        for row in rows[np.unique(np.linspace(0, len(rows) - 1, _HASHED_FILES).astype(int))]:
+        if len(rows) > _HASHED_FILES:
+            rows = rows[np.linspace(0, len(rows) - 1, _HASHED_FILES).astype(int)]
+        for row in rows:
             try:
                 part = self.ends(int(row))
             except ImageError as error:
