@@ -158,6 +158,8 @@ def measure_executors(
     """
     _check_counts(sizes, num_threads)
     names = _policy_names() if "all" in methods else methods
+    for name in names:
+        build_method(name)  # refuses an unknown one before anything is measured
     cases = list(itertools.product(sizes, names))
     records = []
     for number, (size, name) in enumerate(cases, 1):
