@@ -333,8 +333,8 @@ that it replaces; they are the same on every machine. With the photographs,
 `augmix.corrupt(images, "frost", severity=3, frost_textures="FOLDER")` uses them: the folder holds
 `frost1.png`, `frost2.png`, `frost3.png`, `frost4.jpg` and `frost5.jpg`, and
 `augmix download frost DIR` fetches them to `DIR/frost`. Errors measured with either are close but
-not equal, so results and reports say which was used; `corruptions.frost.fingerprint` returns the
-checksum of the textures.
+not equal, so results and reports say which was used; `corruptions.weather.frost_fingerprint`
+returns the checksum of the textures.
 
 ## JPEG files
 

@@ -124,7 +124,7 @@ def render_gallery(
         seed: Of the draws.
         sample: Dataset index of the image; the sheet shows the bytes that `augmix.corrupt` gives
             for ``ids=[sample]``.
-        frost_textures: Folder of the published photographs, see `augmix.corruptions.frost`.
+        frost_textures: Folder of the published photographs, see `augmix.corruptions.weather`.
 
     Raises:
         TypeError: If the image is not a uint8 array.

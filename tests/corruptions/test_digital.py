@@ -15,7 +15,7 @@ from toy_images import (
 )
 
 from augmix.corruptions import digital
-from augmix.corruptions.jpeg import compress
+from augmix.corruptions.digital import compress_jpeg
 
 
 def test_contrast():
@@ -79,7 +79,7 @@ def test_what_jpeg_does_to_pixels_is_what_pillow_decodes(channels: int):
         coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
         images = np.stack([noise, smooth, (noise > 127) * np.uint8(255)])[..., :channels]
-        for image, found in zip(images, compress(images, quality), strict=True):
+        for image, found in zip(images, compress_jpeg(images, quality), strict=True):
             file = io.BytesIO()
             picture = Image.fromarray(image.squeeze(2) if channels == 1 else image)
             picture.save(file, "JPEG", quality=quality)

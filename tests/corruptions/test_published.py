@@ -13,7 +13,7 @@ from toy_images import (
     run,
 )
 
-from augmix.corruptions import frost, registry
+from augmix.corruptions import registry, weather
 
 # preset -> name -> severity -> mean of all values, then R, G, B at row 5, column 7 (section 8)
 VECTORS = json.loads((Path(__file__).parent / "published.json").read_text())
@@ -30,7 +30,7 @@ def test_published_vectors(name: str, preset: str):
 
 @pytest.mark.parametrize("preset", SIDES)
 def test_published_vectors_of_the_photographs(preset: str, real_data: Path):
-    check_vectors(partial(frost.frost, textures=real_data / "frost"), "frost", preset)
+    check_vectors(partial(weather.frost, textures=real_data / "frost"), "frost", preset)
 
 
 def check_vectors(kernel, name: str, preset: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from local_server import serve
 
-from augmix.corruptions import frost
+from augmix.corruptions import weather
 from augmix.corruptions.registry import SEQUENCES
 from augmix.data import cifar, published_sets
 from augmix.data.benchmarks import open_corrupted, open_perturbed
@@ -259,13 +259,13 @@ def test_the_sequences_are_those_of_the_program():
 
 def test_the_photographs_of_frost(real_data, tmp_path):
     """The checksums are those of the files; what is there is only checked."""
-    assert tuple(PUBLISHED_SETS["frost"].archives) == frost.PHOTOGRAPHS
+    assert tuple(PUBLISHED_SETS["frost"].archives) == weather.FROST_PHOTOGRAPHS
     assert fetch_published("frost", tmp_path, from_local=real_data) == real_data / "frost"
     assert list(tmp_path.iterdir()) == []
     copied = fetch_published("frost", tmp_path, from_local=real_data / "frost")
     assert copied == tmp_path / "frost"
-    assert sorted(path.name for path in copied.iterdir()) == sorted(frost.PHOTOGRAPHS)
-    assert frost.fingerprint(copied) == frost.fingerprint(real_data / "frost")
+    assert sorted(path.name for path in copied.iterdir()) == sorted(weather.FROST_PHOTOGRAPHS)
+    assert weather.frost_fingerprint(copied) == weather.frost_fingerprint(real_data / "frost")
 
 
 def test_arrays_are_fetched_unpacked_and_read(tmp_path, server, small):

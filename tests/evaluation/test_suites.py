@@ -18,7 +18,6 @@ from augmix.corruptions import (
     IMAGENET_BAR,
     PAPER_15,
     STANDARD_10,
-    frost,
 )
 from augmix.corruptions.corrupt import corrupt, photograph_frames
 from augmix.data.decode import Geometry
@@ -38,7 +37,7 @@ IDS = np.array([7, 2])
 def write_textures(folder: Path, seed: int) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(seed)
-    for name in frost.PHOTOGRAPHS:
+    for name in weather.FROST_PHOTOGRAPHS:
         pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / name)
     return folder
@@ -294,8 +293,10 @@ def test_the_textures_of_frost_are_used_and_recorded(
     drawn, first, second = (
         evaluate(model, source, **settings, frost_textures=folder) for folder in (None, *folders)
     )
-    assert drawn.protocol["frost_textures"] == f"drawn by augmix, sha256 {frost.fingerprint()}"
-    given = f"photographs, sha256 {frost.fingerprint(folders[0])}"
+    assert (
+        drawn.protocol["frost_textures"] == f"drawn by augmix, sha256 {weather.frost_fingerprint()}"
+    )
+    given = f"photographs, sha256 {weather.frost_fingerprint(folders[0])}"
     assert first.protocol["frost_textures"] == given
     sums = {results.cells[0].nll_sum for results in (drawn, first, second)}
     assert len(sums) == 3

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from augmix.corruptions import frost
+from augmix.corruptions import weather
 from augmix.corruptions.corrupt import corrupt, perturb, photograph_frames
 from augmix.data import Reading
 from augmix.data.benchmarks import find_layout, open_corrupted, open_perturbed
@@ -354,7 +354,7 @@ def test_frost_photographs_are_part_of_the_manifest(tmp_path, source, real_data)
     textures = shutil.copytree(real_data / "frost", tmp_path / "textures")
     arguments = {"names": ("frost",), "num_processes": 1, "frost_textures": textures}
     out = write_corrupted(source, tmp_path / "out", **arguments)
-    assert load_json(out / "manifest.json")["frost_sha256"] == frost.fingerprint(textures)
+    assert load_json(out / "manifest.json")["frost_sha256"] == weather.frost_fingerprint(textures)
     expected = corrupt(source.load(np.arange(7)), "frost", severity=2, frost_textures=textures)
     assert np.array_equal(open_corrupted(out, "frost", 2).load(np.arange(7)), expected)
     others = shutil.copytree(textures, tmp_path / "others")

@@ -19,7 +19,6 @@ from augmix.corruptions import (
     cbar,
     cbar_warps,
     digital,
-    frost,
     noise,
     sequences,
     weather,
@@ -228,7 +227,7 @@ _corruption(  # mean, std, zoom, threshold, radius and std of the trail, blend
     ),
 )
 _corruption(  # weight of the image, weight of the texture, scale of the texture
-    frost.frost,
+    weather.frost,
     origin=(1, 0, None),
     limits=(NOT_NEGATIVE, NOT_NEGATIVE, (0.05, 4)),
     cifar=((1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),

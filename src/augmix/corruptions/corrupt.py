@@ -25,9 +25,9 @@ from jaxtyping import Integer, UInt8
 from PIL.Image import Resampling
 
 from augmix.arrays import check_images, from_batch, from_pillow, to_batch, to_pillow
+from augmix.corruptions.digital import compress_jpeg
 from augmix.corruptions.draws import Generators
 from augmix.corruptions.general import GENERAL, MOST_CHANNELS, is_general, to_general_batch
-from augmix.corruptions.jpeg import compress
 from augmix.corruptions.presets import find_preset
 from augmix.corruptions.registry import (
     CORRUPTIONS,
@@ -99,7 +99,7 @@ def corrupt(
             C-bar, are made of many images at a time without the GIL; for others see
             `useful_threads`.
         frost_textures: Folder of the published photographs for ``"frost"``, see
-            `augmix.corruptions.frost`; the textures that the package draws if not given.
+            `augmix.corruptions.weather`; the textures that the package draws if not given.
         jpeg_quality: 1..100: encode the corrupted images as JPEG and decode them, as those of the
             published ImageNet-C and Tiny-ImageNet-C are at 85. Not done if not given.
 
@@ -152,7 +152,7 @@ def corrupt(
         else:
             corrupted = corrupt_images(originals[0], stream.generator(int(samples[0])))
         if jpeg_quality is not None:
-            corrupted = compress(corrupted, jpeg_quality)
+            corrupted = compress_jpeg(corrupted, jpeg_quality)
         result[part] = corrupted
 
     threads = useful_threads(num_threads, (height, width), keeps_gil=corruption.is_own)

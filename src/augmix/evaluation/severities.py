@@ -23,7 +23,7 @@ from torch import nn
 from augmix import distributed
 from augmix.arrays import to_float
 from augmix.bootstrap import resample_means
-from augmix.corruptions import frost
+from augmix.corruptions import weather
 from augmix.corruptions.corrupt import SUITE_VERSION, corrupt
 from augmix.corruptions.presets import load_preset, write_preset
 from augmix.corruptions.registry import (
@@ -241,7 +241,9 @@ class _Search:
             "max_images": options.max_images,
             "precision": options.precision,
             "jpeg_quality": options.jpeg_quality,
-            "frost_sha256": frost.fingerprint(options.frost_textures) if has_frost else None,
+            "frost_sha256": weather.frost_fingerprint(options.frost_textures)
+            if has_frost
+            else None,
             "source": self.source.name,
             "fingerprint": self.source.fingerprint,
             "size": list(self.source.size),

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from augmix.arrays import to_float
-from augmix.corruptions import frost, presets, registry
+from augmix.corruptions import presets, registry, weather
 from augmix.corruptions.corrupt import (
     SEQUENCE_VERSION,
     SUITE_VERSION,
@@ -279,7 +279,7 @@ class Corruptions(Suite):
         if self.official is None and "frost" in names:
             folder = self.config.frost_textures
             kind = "drawn by augmix" if folder is None else "photographs"
-            textures = f"{kind}, sha256 {frost.fingerprint(folder)}"
+            textures = f"{kind}, sha256 {weather.frost_fingerprint(folder)}"
         return {
             "names": names,
             "severities": list(dict.fromkeys(key.severity for key in cells)),

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from augmix.arrays import to_pillow
-from augmix.corruptions import corrupt, frost
+from augmix.corruptions import corrupt, weather
 from augmix.corruptions.digital import encode_jpeg
 from augmix.corruptions.presets import check_levels, describe_preset, find_preset
 from augmix.corruptions.registry import CORRUPTIONS, SEQUENCES, Image, Real, check_severity
@@ -421,7 +421,7 @@ class _Corruptions(_Maker):
             "severities": sorted(next(iter(self.folders.values()))),
             **({"preset_parameters": rows} if rows else {}),
             "suite_version": corrupt.SUITE_VERSION,
-            "frost_sha256": frost.fingerprint(self.textures) if "frost" in names else None,
+            "frost_sha256": weather.frost_fingerprint(self.textures) if "frost" in names else None,
             **({"own": own} if own else {}),
         }
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from augmix.corruptions import corrupt, frost
+from augmix.corruptions import corrupt, weather
 from augmix.corruptions.digital import encode_jpeg
 from augmix.corruptions.presets import check_levels, describe_preset, find_preset
 from augmix.corruptions.registry import (
@@ -187,7 +187,7 @@ def write_corrupted(
         **({} if isinstance(preset, str) else {"preset_parameters": _rows(preset, names)}),
         "seed": options.seed,
         "suite_version": corrupt.SUITE_VERSION,
-        "frost_sha256": frost.fingerprint(textures) if "frost" in names else None,
+        "frost_sha256": weather.frost_fingerprint(textures) if "frost" in names else None,
         **({"value_folders": True} if options.value_folders else {}),
         **_describe(source, layout, options.jpeg_quality, CORRUPTIONS.hash_own(names)),
     }
