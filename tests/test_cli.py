@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -403,6 +404,31 @@ def test_a_bug_is_not_hidden(monkeypatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setitem(cli.RUN, "bench", broken)
     assert cli.main(["bench"]) == 1
     assert "this is a bug" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "is_resumed"),
+    [
+        ("bench startup", False),
+        ("check run", False),
+        ("corrupt photos set", True),
+        ("corrupt photos set --dry-run", False),
+        ("predict run photos", False),
+        ("predict run photos --out=found.csv", True),
+    ],
+)
+def test_a_stopped_command_says_whether_it_continues(
+    line: str, is_resumed: bool, monkeypatch, capsys
+) -> None:
+    words = line.split()
+    raised: list[BaseException] = [KeyboardInterrupt(), MemoryError("no memory")]
+    monkeypatch.setitem(cli.RUN, words[0], mock.Mock(side_effect=raised))
+    assert cli.main(words) == 130
+    continues = "start the same command again to continue"
+    expected = continues if is_resumed else "the same command starts from the beginning"
+    assert capsys.readouterr().err == f"augmix: stopped; {expected}\n"
+    assert cli.main(words) == 2
+    assert ("what was finished is kept" in capsys.readouterr().err) == is_resumed
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

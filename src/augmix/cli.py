@@ -106,16 +106,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # tyro has printed its message
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
-        return _fail("stopped; start the same command again to continue", code=130)
+        continues = "start the same command again to continue"
+        restarts = "the same command starts from the beginning"
+        return _fail(f"stopped; {continues if _is_resumed(words) else restarts}", code=130)
     except BrokenPipeError:  # what reads the output has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still waiting
         return 141
     except Exception as error:
-        return _explain(error, is_debug)
+        return _explain(error, words, is_debug)
     return 0
 
 
-def _explain(error: Exception, is_debug: bool) -> int:
+_RESUMED = (
+    "demo", "train", "evaluate", "calibrate-severity", "predict", "corrupt", "perturb", "stylize",
+    "download", "reproduce",
+)  # fmt: skip
+
+
+def _is_resumed(words: Sequence[str]) -> bool:
+    """Whether a command keeps what is finished when it is stopped, and continues from there."""
+    names = {word.partition("=")[0] for word in words}
+    is_printed = words[0] == "predict" and "--out" not in names
+    return words[0] in _RESUMED and not is_printed and "--dry-run" not in names
+
+
+def _explain(error: Exception, words: Sequence[str], is_debug: bool) -> int:
     """Print one message for what a user can fix; anything else is a bug and shows where."""
     if is_debug:
         traceback.print_exception(error)
@@ -123,9 +138,10 @@ def _explain(error: Exception, is_debug: bool) -> int:
     if isinstance(error, Interrupted):
         return _fail(str(error), code=130)
     if not isinstance(error, RunError) and (reason := memory_error(error)):
+        kept = "; what was finished is kept" if _is_resumed(words) else ""
         return _fail(
-            f"too little memory ({reason}); what was finished is kept: raise the limit of this "
-            "process, or take a smaller --batch-size, a smaller model, or fewer threads"
+            f"too little memory ({reason}){kept}: raise the limit of this process, or take a "
+            "smaller --batch-size, a smaller model, or fewer threads"
         )
     if isinstance(error, (RunError, ValueError, TypeError, OSError)):
         return _fail(f"{error}")
