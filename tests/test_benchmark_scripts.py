@@ -63,6 +63,26 @@ def test_the_feed_of_an_evaluation(run_script) -> None:
     assert re.fullmatch(r"32 px fog: [\d,]+ ms, another thread waits at most [\d,]+ ms", lines[9])
 
 
+def test_time_to_error_keeps_the_trainings_that_are_finished(run_script, tmp_path: Path) -> None:
+    command = f"time_to_error.py --toy --runs fast:fast --out {tmp_path}"
+    _, _, *rows = run_script(command).splitlines()
+    assert [row.split("|")[1:4] for row in rows] == [
+        [" `fast` ", " `fast` ", f" {n} "] for n in (1, 2)
+    ]
+    points = files.load_json(tmp_path / "time_to_error.json")["points"]
+    test = load_results(tmp_path / "runs" / "fast-fast-2-seed0" / "test" / "results.json").cells
+    assert points[1]["corrupted"] == pytest.approx(
+        np.mean([c.error for c in test if c.suite == "c"])
+    )
+    assert points[1]["clean"] == next(c.error for c in test if c.suite == "clean")
+    (tmp_path / "runs" / "fast-fast-2-seed0" / "time.json").unlink()  # it was stopped
+    run_script(command)
+    again = files.load_json(tmp_path / "time_to_error.json")["points"]
+    assert again[0] == points[0]
+    assert again[1]["seconds"] != points[1]["seconds"]
+    assert again[1]["corrupted"] == points[1]["corrupted"]
+
+
 def test_decisions_are_simulated_on_stored_outcomes(run_script, tmp_path: Path) -> None:
     how: dict[str, Any] = {"num_images": 40, "has_log": False, "has_examples": False}
     names = {"names": NAMES[:2]}
