@@ -10,7 +10,7 @@ from augmix import pictures, previews
 from augmix.augment.ops import Op
 from augmix.augment.plan import Plan
 from augmix.augment.policies import APR, AugMix, CutMix, Cutout, PatchUniform, Standard
-from augmix.augment.policies.hybridaugment import Recombined
+from augmix.augment.policies.fourier import Recombined
 from augmix.augment.stages.chains import Chains, CropFlip
 from augmix.errors import RunError
 from augmix.rng import Stream

@@ -13,7 +13,7 @@ from augmix.arrays import check_images, from_pillow, to_pillow, to_uint8
 from augmix.augment import bank, render
 from augmix.augment.ops import apply_op, describe_step
 from augmix.augment.plan import Plan, check_plan
-from augmix.augment.policies.hybridaugment import Spectra
+from augmix.augment.policies.fourier import Spectra
 from augmix.augment.stages import stage_name
 from augmix.augment.stages.chains import Copies, CropFlip
 from augmix.augment.stages.pairs import Pairs

@@ -11,7 +11,7 @@ from toy_runs import read_weights, toy_config
 
 from augmix import devices
 from augmix.augment.policies import AugMix, RandomAA
-from augmix.augment.policies.hybridaugment import HybridAugment
+from augmix.augment.policies.fourier import HybridAugment
 from augmix.errors import Interrupted
 from augmix.evaluation.models import load_run
 from augmix.flags import parse_training

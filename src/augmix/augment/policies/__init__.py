@@ -9,14 +9,18 @@ into the views, `FourierWaves` adds a view, `APR` and `HybridAugment` a stage be
 
 from augmix.augment.policies.augmix import AugMax, AugMix, Policy, RandomAA, Standard
 from augmix.augment.policies.autoaugment import AutoAugment, TrivialAugment
-from augmix.augment.policies.hybridaugment import APR, HybridAugment
-from augmix.augment.policies.lp_noise import LpNoise, RandomErasing
+from augmix.augment.policies.fourier import APR, FourierWaves, HybridAugment
 from augmix.augment.policies.noise2net import Noise2Net
 from augmix.augment.policies.pairs import CutMix, Mixup
-from augmix.augment.policies.patches import Cutout, PatchUniform, RandomStart
+from augmix.augment.policies.patches import (
+    Cutout,
+    LpNoise,
+    PatchUniform,
+    RandomErasing,
+    RandomStart,
+)
 from augmix.augment.policies.pixmix import IPMix, PixMix
 from augmix.augment.policies.prime import PRIME
-from augmix.augment.policies.waves import FourierWaves
 
 __all__ = [
     "APR",
