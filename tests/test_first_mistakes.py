@@ -124,6 +124,7 @@ NO_EFFECT = {  # settings of something else than what the command does
     "preview --data photos --bank --operations": "operations and bank are pictures of their own",
     "bench startup --methods all": "methods would have no effect on startup: it belongs to execut",
     "reproduce figure4 --data digits --seeds 3": "seeds 3 would have no effect on figure4: it belo",
+    "train photos --model small --no-reduced-decoding": "would have no effect without resized_crop",
     "train photos --decay-at 0.5": "decay_at (0.5,) would do nothing with schedule 'cosine'",
 }
 

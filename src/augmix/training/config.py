@@ -137,7 +137,7 @@ class DataConfig:
     @property
     def is_cropped(self) -> bool:
         """Whether training images are random parts of photographs."""
-        return self.kind == "imagenet" if self.resized_crop is None else self.resized_crop
+        return self.source == "imagenet" if self.resized_crop is None else self.resized_crop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -421,6 +421,11 @@ class TrainConfig:
         has_crop = any(hasattr(layer, "crop_padding") for layer in layers)
         if not has_crop and (self.data.crop_padding or self.data.flip):
             raise ValueError(f"crop_padding and flip would do nothing with method {name!r}")
+        if not (self.data.reduced_decoding or self.data.is_cropped):
+            raise ValueError(
+                "reduced_decoding False would have no effect without resized_crop: only random "
+                "parts of photographs are decoded at a reduced size"
+            )
         if self.method.needs_stylised and not self.data.stylised:
             raise ValueError(
                 f"method {name!r} trains on stylised copies of the images too: name their "
