@@ -11,17 +11,27 @@ change a byte. Finished pieces are marked: a run that was killed is continued to
 
 The published ImageNet-P holds an H.264 video for every image. The package brings no encoder for
 that, and what encoders write changes with their version, so frames are files here.
+
+``--manifest`` writes the list of a set's images, which another program fills in with its
+predictions for `augmix.evaluation.predictions`. ``list.csv`` has a row for every image that a model
+must see: its ``id``, ``path`` (below the folder of the list, or relative to it), ``row`` and
+``frame`` within an array, ``label``, ``suite``, ``corruption`` and ``severity``. The clean images
+lie beside it, as the model of the package would see them.
 """
 
+import csv
+import io
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from augmix.corruptions import corrupt, weather
 from augmix.corruptions.digital import encode_jpeg
@@ -32,6 +42,7 @@ from augmix.corruptions.registry import (
     SEVERITIES,
     AnyPreset,
     Real,
+    Registry,
     check_severity,
     check_size,
 )
@@ -47,7 +58,8 @@ from augmix.data.derived import take
 from augmix.data.inventory import describe_images, record_images
 from augmix.data.sources import Source, name_source, open_source
 from augmix.data.stores import Photographs
-from augmix.files import open_atomic
+from augmix.errors import RunError
+from augmix.files import make_folder, open_atomic
 from augmix.progress import Note, OnProgress, ignore
 from augmix.shards import Pieces, find_shard
 from augmix.write import (
@@ -74,15 +86,20 @@ from augmix.write.destination import (
     write_pieces,
 )
 from augmix.write.forecast import forecast_set
-from augmix.write.listing import list_corrupted, list_perturbed, write_list
 from augmix.write.processes import CleanImages, choose_num_processes, run_pieces
 
 CLEAN_FILE = "clean.npy"
+LIST_FILE = "list.csv"
+LIST_FOLDER = "clean"  # of the clean images beside the list
+LIST_COLUMNS = ("id", "label", "suite", "corruption", "severity", "frame", "path", "row")
 _PIECE_BYTES = 2**25  # of images made at a time
 _MAX_IMAGES = 1024  # in a piece
 _FRAME_BYTES = 224 * 224 * 3  # of a photograph's frame
 _ANY_SIZE = 256  # of images that are used as stored
 _OF_ANY_SIZE = ("folder", "tar", "imagenet")  # sources whose images differ in size
+_LIST_BYTES = 2**20  # of lines of the list written at a time
+
+ListRow = tuple[Real | str, ...]
 
 
 def corrupt_source(config: CorruptConfig, *, on_progress: OnProgress | None = None) -> Path:
@@ -201,9 +218,7 @@ def write_corrupted(
     shapes = {name: (len(SEVERITIES) * count, *shape) for name in names}
     make = partial(
         _corrupt,
-        references=names
-        if choose_num_processes(options.num_processes) == 1
-        else CORRUPTIONS.references(names),
+        references=_references(CORRUPTIONS, names, options),
         preset=preset,
         seed=options.seed,
         frost_textures=textures,
@@ -290,9 +305,7 @@ def write_perturbed(
     }
     make = partial(
         _perturb,
-        references=names
-        if choose_num_processes(options.num_processes) == 1
-        else SEQUENCES.references(names),
+        references=_references(SEQUENCES, names, options),
         titles=titles,
         preset=preset,
         seed=options.seed,
@@ -313,6 +326,14 @@ def write_perturbed(
         rows = partial(list_perturbed, source, titles, counts, _files(source, layout))
         write_list(options.manifest, rows, folder)
     return folder
+
+
+def _references(
+    registry: Registry[Any], names: tuple[str, ...], options: CorruptOptions | PerturbOptions
+) -> tuple[str, ...]:
+    """What the processes that write find the functions by; one process alone has them."""
+    is_alone = choose_num_processes(options.num_processes) == 1
+    return names if is_alone else registry.references(names)
 
 
 def _check_quality(layout: Layout, options: CorruptOptions | PerturbOptions) -> None:
@@ -557,3 +578,105 @@ def _open(
         **config.reading.given,
     )
     return take(source, config.max_images) if config.max_images else source
+
+
+def list_corrupted(
+    source: Source,
+    suites: Mapping[str, str],
+    folders: Mapping[tuple[str, Real], str],
+    files: Sequence[str],
+) -> Iterator[ListRow]:
+    """List the clean images of a source and those of its -C form, in the order of `LIST_COLUMNS`.
+
+    Args:
+        suites: Suite of every corruption.
+        folders: Name of the folder of every corruption and severity.
+        files: Path of every image below the folder of a severity; none if they are in arrays.
+    """
+    labels = source.labels.tolist()
+    for index, label in enumerate(labels):
+        yield index, label, "clean", "clean", 0, "", _clean_name(index), ""
+    for (name, severity), folder in folders.items():
+        for index, label in enumerate(labels):
+            path, row = f"{name}.npy", int(severity - 1) * len(labels) + index
+            where = (f"{name}/{folder}/{files[index]}", "") if files else (path, row)
+            yield index, label, suites[name], name, severity, "", *where
+
+
+def list_perturbed(
+    source: Source, titles: Mapping[str, str], counts: Mapping[str, int], files: Sequence[str]
+) -> Iterator[ListRow]:
+    """List the frames of the -P form of a source, in the order of `LIST_COLUMNS`.
+
+    Args:
+        titles: Perturbation behind the name of every array or folder, which names the difficulty.
+        counts: Frames of a sequence, by that name.
+        files: As for `list_corrupted`.
+    """
+    for title, name in titles.items():
+        for index, label in enumerate(source.labels.tolist()):
+            folder = PurePosixPath(title, files[index]).with_suffix("") if files else ""
+            for frame in range(counts[title]):
+                where = (f"{folder}/{frame:02d}.JPEG", "") if files else (f"{title}.npy", index)
+                yield index, label, "p", name, 0, frame, *where
+
+
+def write_list(
+    folder: Path,
+    rows: Callable[[], Iterator[ListRow]],
+    set_folder: Path,
+    clean: Source | None = None,
+) -> None:
+    """Write the list of a set, and its clean images where they are listed.
+
+    Raises:
+        RunError: If the folder holds another list, which may be filled in by now.
+    """
+    if folder.resolve().is_relative_to(set_folder.resolve()):
+        raise RunError(f"{folder} lies in the set {set_folder}; name a folder outside of it")
+    make_folder(folder)
+    path = folder / LIST_FILE
+    beside = os.path.relpath(set_folder.resolve(), folder.resolve())
+    if path.exists():
+        with open(path, "rb") as file:
+            is_same = all(line == file.readline() for line in _list_lines(rows(), beside))
+            if not is_same or file.readline():
+                raise RunError(
+                    f"{path} is another list, or was changed; name another folder with --manifest"
+                )
+    if clean is not None:
+        make_folder(folder / LIST_FOLDER)
+        for index in range(len(clean)):
+            image = folder / _clean_name(index)
+            if not image.exists():
+                pixels = clean.load(np.array([index]))[0]
+                with open_atomic(image) as file:
+                    Image.fromarray(pixels.squeeze(-1) if clean.channels == 1 else pixels).save(
+                        file, "PNG"
+                    )
+    if not path.exists():
+        with open_atomic(path) as file:
+            file.writelines(_list_lines(rows(), beside))
+
+
+def _list_lines(rows: Iterator[ListRow], beside: str) -> Iterator[bytes]:
+    """The lines of the list; paths of the set become relative to the list's folder."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(LIST_COLUMNS)
+    for *keys, path, row in rows:
+        is_clean = keys[2] == "clean"
+        writer.writerow([*keys, path if is_clean else f"{beside}/{path}", row])
+        if text.tell() > _LIST_BYTES:
+            yield from _drain(text)
+    yield from _drain(text)
+
+
+def _drain(text: io.StringIO) -> Iterator[bytes]:
+    yield from text.getvalue().encode("utf-8", "surrogateescape").splitlines(keepends=True)
+    text.seek(0)
+    text.truncate()
+
+
+def _clean_name(index: int) -> str:
+    return f"{LIST_FOLDER}/{index:08d}.png"
