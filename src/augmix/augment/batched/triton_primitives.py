@@ -97,7 +97,7 @@ def draw(
         tl.store(target + 2 * TERMS + term, root * three, mask=is_used)
         tl.store(target + 3 * TERMS + term, root * four, mask=is_used)
     else:
-        own = (4 * term == 4 * corner).to(tl.float64)  # 4 corner is its place in the filter
+        own = (4 * term == 4 * corner).to(tl.float64)  # 4 corner is its index in the filter
         tl.store(target + 4 * term, strength * one + own, mask=term < 3)
         tl.store(target + 4 * term + 1, strength * two, mask=term < 2)
         tl.store(target + 4 * term + 2, strength * three, mask=term < 2)
@@ -123,14 +123,14 @@ def sum_waves(
         return
     j = part * MODES + tl.arange(0, MODES) + 1
     x = columns * BLOCK + tl.arange(0, BLOCK)
-    place = x.to(tl.float64) / tl.maximum(width - 1, 1).to(tl.float64)
+    position = x.to(tl.float64) / tl.maximum(width - 1, 1).to(tl.float64)
     total = tl.zeros((MODES, BLOCK), tl.float64)
     for i in range(1, num + 1):
         one, two, _, _ = _normals((i - 1) * modes + j - 1, address + 3 * at, key0, key1)
         square = i * i + j * j
         number = tl.where(axis == 0, one, two) / tl.sqrt(square.to(tl.float64))
         number = tl.where(square <= num * (num + 1), number, 0.0)
-        total += number[:, None] * _sin_pi(i * place)[None, :]
+        total += number[:, None] * _sin_pi(i * position)[None, :]
     line = (row * 2 + axis).to(tl.int64) * modes + (j - 1)
     tl.store(
         rows + line[:, None] * width + x[None, :],
@@ -162,9 +162,9 @@ def change(
     if what == _DEFORM:
         root = tl.sqrt(tl.load(temperature + at).to(tl.float64))
         dx, dy = tl.zeros((BLOCK,), tl.float64), tl.zeros((BLOCK,), tl.float64)
-        place = y.to(tl.float64) / tl.maximum(height - 1, 1).to(tl.float64)
+        position = y.to(tl.float64) / tl.maximum(height - 1, 1).to(tl.float64)
         for j in range(high):
-            wave, line = _sin_pi((j + 1) * place), row.to(tl.int64) * 2 * modes + j
+            wave, line = _sin_pi((j + 1) * position), row.to(tl.int64) * 2 * modes + j
             dx += wave * tl.load(rows + line * width + x)
             dy += wave * tl.load(rows + (line + modes) * width + x)
         across = tl.minimum(tl.maximum(across - width * (root * dx), 0.0), width - 1)
@@ -178,8 +178,8 @@ def change(
             level = _correlate(plane, own, y, x, height, width)
         elif what == _DEFORM:
             level = _move(plane, across, down, width, is_there)
-        place = target + (row * CHANNELS + channel).to(tl.int64) * size + pixel
-        tl.store(place, level, mask=is_there)
+        offset = target + (row * CHANNELS + channel).to(tl.int64) * size + pixel
+        tl.store(offset, level, mask=is_there)
 
 
 @triton.jit
@@ -238,8 +238,8 @@ def combine(
     pixel = (program % num_blocks) * BLOCK + tl.arange(0, BLOCK)
     is_there, whole = pixel < size, tl.load(mix + pair).to(tl.float64)
     for channel in tl.static_range(CHANNELS):
-        place = (pair * CHANNELS + channel).to(tl.int64) * size + pixel
-        level = tl.load(views + place, mask=is_there, other=0)
+        offset = (pair * CHANNELS + channel).to(tl.int64) * size + pixel
+        level = tl.load(views + offset, mask=is_there, other=0)
         if whole > 0:
             total = (1.0 - whole) * level.to(tl.float64)
             for chain in range(chains):
@@ -248,7 +248,7 @@ def combine(
                 source = changed + (row * CHANNELS + channel).to(tl.int64) * size
                 total += part * tl.load(source + pixel, mask=is_there, other=0)
             level = tl.minimum(tl.maximum(total, 0.0), 1.0).to(tl.float32)
-        tl.store(out + place, level, mask=is_there)
+        tl.store(out + offset, level, mask=is_there)
 
 
 _BLOCK = 256  # pixels of a program

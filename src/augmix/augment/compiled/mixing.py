@@ -95,7 +95,7 @@ def _build_mix(num_chains: int, is_streamed: bool) -> Any:
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def place(array: int, offset: int) -> Any:
+        def pointer(array: int, offset: int) -> Any:
             return vector_at(
                 context, builder, signature.args[array], arguments[array], arguments[offset], 16
             )
@@ -110,7 +110,7 @@ def _build_mix(num_chains: int, is_streamed: bool) -> Any:
         words, floats = ir.VectorType(ir.IntType(32), 16), ir.VectorType(ir.FloatType(), 16)
         empty, level = ir.Constant(floats, ir.Undefined), None
         for source in range(1 + num_chains):
-            pixels = builder.zext(builder.load(place(0, 3 + source), align=1), words)
+            pixels = builder.zext(builder.load(pointer(0, 3 + source), align=1), words)
             part = builder.sitofp(pixels, floats)
             if num_chains:
                 part = builder.fmul(repeated(arguments[4 + num_chains + source]), part)
@@ -124,7 +124,7 @@ def _build_mix(num_chains: int, is_streamed: bool) -> Any:
         else:
             level = builder.fdiv(level, splat(255.0))
         level = builder.select(builder.fcmp_ordered("<", level, splat(1.0)), level, splat(1.0))
-        stored = builder.store(level, place(1, 2), align=64 if is_streamed else 4)
+        stored = builder.store(level, pointer(1, 2), align=64 if is_streamed else 4)
         if is_streamed:
             one = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
             stored.set_metadata("nontemporal", one)

@@ -29,8 +29,8 @@ def _load_pair(typing_context: Any, packed: Any, index: Any) -> Any:
     """The words at an index and the one behind it, uint32, as one of uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = vector_at(context, builder, signature.args[0], arguments[0], arguments[1], 2)
-        return builder.bitcast(builder.load(place, align=4), ir.IntType(64))
+        pointer = vector_at(context, builder, signature.args[0], arguments[0], arguments[1], 2)
+        return builder.bitcast(builder.load(pointer, align=4), ir.IntType(64))
 
     return types.uint64(packed, index), generate
 
@@ -48,14 +48,14 @@ def _blend_block(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def place(argument: int, offset: int) -> Any:
+        def pointer(argument: int, offset: int) -> Any:
             array = signature.args[argument]
             return vector_at(
                 context, builder, array, arguments[argument], arguments[offset], _LANES
             )
 
         def split(argument: int) -> list[Any]:
-            both = builder.bitcast(builder.load(place(argument, 8), align=8), pairs)
+            both = builder.bitcast(builder.load(pointer(argument, 8), align=8), pairs)
             return [
                 builder.shuffle_vector(
                     both, both, ir.Constant(words, list(range(side, 2 * _LANES, 2)))
@@ -69,7 +69,7 @@ def _blend_block(
         words, pairs = (ir.VectorType(ir.IntType(32), size) for size in (_LANES, 2 * _LANES))
         floats = ir.VectorType(ir.FloatType(), _LANES)
         corners = [*split(0), *split(1)]
-        dx, dy = (builder.load(place(argument, 8), align=4) for argument in (2, 3))
+        dx, dy = (builder.load(pointer(argument, 8), align=4) for argument in (2, 3))
         empty = ir.Constant(floats, ir.Undefined)
         first = builder.insert_element(empty, arguments[4], ir.Constant(ir.IntType(32), 0))
         margin = builder.shuffle_vector(first, empty, ir.Constant(words, [0] * _LANES))
@@ -84,7 +84,7 @@ def _blend_block(
             level = builder.fadd(between(top, bottom, dy), margin)
             whole = builder.fptosi(level, words)
             pixels = builder.trunc(whole, ir.VectorType(ir.IntType(8), _LANES))
-            builder.store(pixels, place(5 + channel, 9), align=1)
+            builder.store(pixels, pointer(5 + channel, 9), align=1)
             above = builder.fsub(level, builder.sitofp(whole, floats))
             doubts.append(builder.fcmp_ordered("<", above, builder.fadd(margin, margin)))
         doubt = builder.or_(builder.or_(doubts[0], doubts[1]), doubts[2])
@@ -110,7 +110,7 @@ def _blend_window(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def place(array: int, offset: Any, lanes: int) -> Any:
+        def pointer(array: int, offset: Any, lanes: int) -> Any:
             return vector_at(
                 context, builder, signature.args[array], arguments[array], offset, lanes
             )
@@ -147,7 +147,7 @@ def _blend_window(
         zeros = 0x0F0F0F00
         sums, parts = [], []
         for axis in (0, 1):
-            delta = builder.load(place(7, ir.Constant(long, axis * _LANES), _LANES), align=4)
+            delta = builder.load(pointer(7, ir.Constant(long, axis * _LANES), _LANES), align=4)
             sums.append(builder.add(repeated(arguments[5 + axis]), delta))
             parts.append(builder.and_(sums[axis], whole(2**27 - 1)))
         row = builder.and_(builder.lshr(sums[1], whole(23)), whole(0xF0))
@@ -161,7 +161,7 @@ def _blend_window(
         for channel in range(3):
             rows, here = [], arguments[2 + channel]
             for _ in range(4):
-                rows.append(builder.load(place(0, here, 16), align=1))
+                rows.append(builder.load(pointer(0, here, 16), align=1))
                 here = builder.add(here, arguments[1])
             rows[0] = builder.and_(rows[0], but_last)
             window = joined(joined(rows[0], rows[1]), joined(rows[2], rows[3]))
@@ -179,7 +179,7 @@ def _blend_window(
             lines = builder.bitcast(pixels, ir.VectorType(ir.DoubleType(), 2))
             here = arguments[9 + channel]
             for line in (0, 1):
-                address = builder.bitcast(place(8, here, 8), ir.DoubleType().as_pointer())
+                address = builder.bitcast(pointer(8, here, 8), ir.DoubleType().as_pointer())
                 builder.store(
                     builder.extract_element(lines, ir.IntType(32)(line)), address, align=1
                 )

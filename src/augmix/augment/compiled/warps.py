@@ -111,25 +111,25 @@ def _build_blend(lanes: int) -> Any:
     """Make the intrinsic that blends some pixels of two rows."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def place(array: int, offset: Any) -> Any:
+        def pointer(array: int, offset: Any) -> Any:
             return vector_at(
                 context, builder, signature.args[array], arguments[array], offset, lanes
             )
 
         words, doubles = (ir.VectorType(ir.IntType(bits), lanes) for bits in (16, 32))
         start, stop = (
-            builder.zext(builder.load(place(array, arguments[array + 1]), align=1), words)
+            builder.zext(builder.load(pointer(array, arguments[array + 1]), align=1), words)
             for array in (0, 2)
         )
         change = builder.shl(builder.sub(stop, start), ir.Constant(words, [1] * lanes))
         whole = []
         for array in (6, 7):
-            factor = builder.load(place(array, arguments[8]), align=1)
+            factor = builder.load(pointer(array, arguments[8]), align=1)
             product = builder.mul(builder.sext(change, doubles), builder.sext(factor, doubles))
             shifted = builder.ashr(product, ir.Constant(doubles, [16] * lanes))
             whole.append(builder.trunc(shifted, words))
         level = builder.trunc(builder.add(start, whole[0]), ir.VectorType(ir.IntType(8), lanes))
-        builder.store(level, place(4, arguments[5]), align=1)
+        builder.store(level, pointer(4, arguments[5]), align=1)
         differ = builder.bitcast(builder.icmp_unsigned("!=", *whole), ir.IntType(lanes))
         return builder.icmp_unsigned("!=", differ, ir.Constant(ir.IntType(lanes), 0))
 

@@ -14,7 +14,7 @@ from augmix.augment.stages import Pictures, Pixels, Stage, register_stage
 from augmix.rng import Purpose, Stream, to_uniforms, to_uniforms_torch, words_at, words_at_torch
 
 WIDTH, SPLITS = 16, 4  # channels of a split, and splits of a block
-DEVIATION = 0.225  # of images in [0, 1]: the published networks take images divided by it
+STD = 0.225  # of images in [0, 1]: the published networks take images divided by it
 _EPS = 1e-5  # of batch norm
 _BLOCK = " ".join(["[13][123]"] * (SPLITS - 1))
 _LAYERS = re.compile(f"{_BLOCK}(, {_BLOCK})*")
@@ -25,7 +25,7 @@ _LAYERS = re.compile(f"{_BLOCK}(, {_BLOCK})*")
 class NoiseNet(Stage):
     """Pass a view through a residual network of its own, with random weights.
 
-    A block adds ``strength * DEVIATION`` times its output to the view: a 1x1 convolution to 64
+    A block adds ``strength * STD`` times its output to the view: a 1x1 convolution to 64
     channels; batch norm and ReLU; of the four splits of 16 channels the first three each pass, with
     the result of the one before added, through a convolution, batch norm and ReLU (Res2Net, Gao et
     al. 2021); and a 1x1 convolution back, with batch norm. The view is clipped to [0, 1] at the
@@ -67,7 +67,7 @@ class NoiseNet(Stage):
             weights = _cut(drawn, shapes)
             image = pixels[view, index].astype(np.float64)
             for block in parse_layers(self.layers):
-                image += strength * DEVIATION * _pass_block(image, block, weights)
+                image += strength * STD * _pass_block(image, block, weights)
             views[view, index] = np.clip(image, 0, 1)
         return views
 
@@ -101,7 +101,7 @@ class NoiseNet(Stage):
             return _normalize_torch(found[0].unflatten(0, (groups, -1)))
 
         image = pixels.flatten(0, 1)
-        scale = (strength.reshape(-1, 1, 1, 1) * DEVIATION).to(pixels.dtype)
+        scale = (strength.reshape(-1, 1, 1, 1) * STD).to(pixels.dtype)
         for sizes in parse_layers(layers):
             splits = list(convolve(image).relu().chunk(SPLITS, dim=1))
             for number, (_, dilation) in enumerate(sizes):
