@@ -114,9 +114,9 @@ def index_page() -> str:
         _wrap(
             "`augmix reproduce field field-equal-cost` compares all of them on CIFAR by one "
             "protocol, with equal epochs and at equal cost "
-            "([reproduce](../reproduce.md#methods-after-the-paper)). Three of them were measured, "
-            "in [runs of minutes](../results.md#methods-after-the-paper-within-a-cpu-hour): this "
-            "page is no ranking by this package."
+            "([reproduce](../reproduce.md#methods-after-the-paper)). They were measured "
+            "in [runs of minutes](../results.md#methods-after-the-paper-within-a-cpu-hour), most "
+            "with one seed: this page is no ranking by this package."
         ),
         "",
         "## What a method costs and needs",
@@ -127,8 +127,8 @@ def index_page() -> str:
             "(multiply-adds x passes x 6 operations, x 4 for a step of an attack), as for a run of "
             "yours `augmix train --dry-run`; views, losses and the optimiser are not counted. The "
             "time of an epoch grows about in proportion as long as views are made while the "
-            "network computes ([cost](../cost.md)). That was measured for AugMix's views; `augmix "
-            "bench executors --methods NAME` measures those of another method."
+            "network computes ([cost](../cost.md)). How many views of each method a core makes "
+            "in a second is in [results](../results.md#executors)."
         ),
         "",
         *_cost_table(),
