@@ -20,7 +20,7 @@ from augmix.errors import RunError
 from augmix.models import list_networks, register_network, weights
 from augmix.models.open_model import open_model
 from augmix.models.preprocessing import PRESETS, choose_preprocessing
-from augmix.models.weights import build_model, save_model
+from augmix.models.weights import build_model, load_state, save_model
 from augmix.models.wrapper import hash_weights
 
 IMAGES = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -211,8 +211,28 @@ def averaged(network):
         },
         lambda net: prefixed(net.state_dict(), "encoder.") | {"metric.total": torch.ones(())},
         lambda net: {"model_ema": net.state_dict()},
+        lambda net: (
+            prefixed(net.state_dict(), "ema_model.module.")
+            | {"ema_model.n_averaged": torch.tensor(9)}
+        ),
+        lambda net: {
+            "state_dict": prefixed(net.state_dict(), "model.module.")
+            | {"model.n_averaged": torch.tensor(9)}
+        },
+        lambda net: {"module": net.state_dict(), "optimizer": {}},
     ],
-    ids=["averaged", "net", "backbone", "three", "with-loss", "other", "only-ema"],
+    ids=[
+        "averaged",
+        "net",
+        "backbone",
+        "three",
+        "with-loss",
+        "other",
+        "only-ema",
+        "only-ema-prefix",
+        "averaged-in-lightning",
+        "deepspeed",
+    ],
 )
 def test_prefixes_of_training_frameworks(network, tmp_path, save):
     torch.save(save(network), tmp_path / "mine.ckpt")
@@ -235,8 +255,32 @@ def test_prefixes_of_training_frameworks(network, tmp_path, save):
                 | {"ema_model.n_averaged": torch.tensor(9)}
             },
         ),
+        (
+            "state_dict",
+            lambda net, ema: {
+                "state_dict": prefixed(ema, "net."),
+                "current_model_state": prefixed(net, "net."),
+                "averaging_state": {"n_averaged": torch.tensor(9)},
+            },
+        ),
+        (
+            "swa_model",
+            lambda net, ema: {
+                "model": net,
+                "swa_model": prefixed(ema, "module.") | {"n_averaged": torch.tensor(9)},
+            },
+        ),
+        (
+            "ema.ema_model",
+            lambda net, ema: (
+                prefixed(net, "net.")
+                | prefixed(net, "ema.online_model.")
+                | prefixed(ema, "ema.ema_model.")
+                | {"ema.step": torch.tensor(9)}
+            ),
+        ),
     ],
-    ids=["timm", "torchvision", "nested", "lightning"],
+    ids=["timm", "torchvision", "nested", "lightning", "callback", "swa", "ema-pytorch"],
 )
 def test_averaged_weights_are_said_and_taken_by_name(network, tmp_path, key, save):
     other = averaged(network)
@@ -250,6 +294,36 @@ def test_averaged_weights_are_said_and_taken_by_name(network, tmp_path, key, sav
     assert torch.equal(ema(IMAGES), other.eval()(IMAGES))
     assert (ema.name, ema.note) == ("wrn-10-1@mine.pt (averaged weights)", "")
     assert ema.fingerprint != raw.fingerprint
+
+
+def test_averaged_weights_that_are_there_twice(network, tmp_path):
+    state = network.state_dict()
+    torch.save({"model": state, "model_ema": state, "model_swa": state}, tmp_path / "mine.pt")
+    spec = f"wrn-10-1@{tmp_path}/mine.pt"
+    assert "averaged weights too (model_ema, model_swa);" in open_model(spec).note
+    with pytest.raises(RunError, match="averaged weights 2 times: model_ema, model_swa; save"):
+        open_model(spec, use_ema=True)
+
+
+def test_averaged_weights_alone_may_be_asked_for(network, tmp_path):
+    torch.save(prefixed(network.state_dict(), "ema_model.module."), tmp_path / "mine.pt")
+    model = open_model(f"wrn-10-1@{tmp_path}/mine.pt", use_ema=True)
+    assert torch.equal(model(IMAGES), network.eval()(IMAGES))
+
+
+def test_a_layer_named_as_averages_are_is_one(tmp_path):
+    body = nn.Sequential(*(nn.Linear(4, 4) for _ in range(6)))
+    layers = {
+        "stem": nn.Linear(3, 4),
+        "ema": nn.Linear(4, 4),
+        "body": body,
+        "head": nn.Linear(4, 2),
+    }
+    torch.save(nn.ModuleDict(layers).state_dict(), tmp_path / "mine.pt")
+    found = load_state(tmp_path / "mine.pt")
+    assert (len(found.tensors), found.averaged) == (18, "")
+    with pytest.raises(RunError, match="holds no averaged weights"):
+        load_state(tmp_path / "mine.pt", use_ema=True)
 
 
 def test_averaged_weights_that_are_not_there(network, run, tmp_path):

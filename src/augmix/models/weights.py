@@ -360,10 +360,13 @@ def load_tensors(path: Path) -> Any:
         ) from error
 
 
-_STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_STATE_KEYS = (
+    "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights",
+)  # fmt: skip
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
-_AVERAGED = re.compile(r"(^|_)ema(_|$)")  # in the key of averaged weights
+_AVERAGED = re.compile(r"(^|_)(ema|swa|averaged?)(_|$)", re.IGNORECASE)  # in a key or prefix
 _NUM_AVERAGED = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
+_TRAINED = "current_model_state"  # where Lightning's WeightAveraging has averages as state_dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +379,7 @@ class Weights:
 
     tensors: dict[str, Tensor]
     parts: dict[str, dict[str, Tensor]]  # by prefix; those of the tensors that have it, without it
-    averaged: str = ""  # key or prefix of averaged weights that were left aside
+    averaged: str = ""  # keys or prefixes of averaged weights that were left aside
 
 
 def load_state(path: Path, *, use_ema: bool = False) -> Weights:
@@ -386,37 +389,81 @@ def load_state(path: Path, *, use_ema: bool = False) -> Weights:
         use_ema: Take the averaged weights that the file holds beside the trained ones.
 
     Raises:
-        RunError: If it has no tensors, or no averaged ones; else as `load_tensors`.
+        RunError: If it has no tensors, or no averaged ones, or several of them to choose from; else
+            as `load_tensors`.
     """
     found = load_tensors(path)
-    averaged = _find_averaged(found)
-    if use_ema and averaged:
-        found = found[averaged]
-    state = _unwrap(found)
-    if not state and averaged:  # nothing beside them
-        state, averaged = _unwrap(found[averaged]), ""
-    if not state:
-        kind = ", ".join(map(str, list(found)[:8])) if isinstance(found, Mapping) else type(found)
-        raise RunError(f"{path}: expected tensors by name, or such under state_dict, got {kind}")
+    trained, averaged = _part_averaged(found)
+    state = _unwrap(trained)
     parts = _split(state)
-    inside = next((name for name in parts if _AVERAGED.search(name)), "")
+    averaged = averaged or _find_copies(parts)
+    if use_ema and not averaged:  # they may be all there is
+        averaged = {
+            name: part
+            for name, part in parts.items()
+            if _AVERAGED.search(name) and 2 * len(part) > len(state)
+        }
+    listed = list(found)[:8] if isinstance(found, Mapping) else [type(found)]
     if use_ema and not averaged:
-        if not inside:
+        raise RunError(
+            f"{path} holds no averaged weights (a key such as state_dict_ema or model_ema), "
+            f"got {', '.join(map(str, listed))}; leave out --ema"
+        )
+    if use_ema or not state:
+        if len(averaged) > 1:
             raise RunError(
-                f"{path} holds no averaged weights (a key such as state_dict_ema or model_ema), "
-                f"got {', '.join(map(str, list(found)[:8]))}; leave out --ema"
+                f"{path} holds averaged weights {len(averaged)} times: {', '.join(averaged)}; save "
+                "those to measure alone"
             )
-        return Weights(parts[inside], _split(parts[inside]))
-    parts.pop(inside, None)
-    return Weights(state, parts, "" if use_ema else averaged or inside)
+        state = next(iter(averaged.values()), {})
+        parts, averaged = _split(state), {}
+    if not state:
+        raise RunError(
+            f"{path}: expected tensors by name, or such under state_dict, got "
+            f"{', '.join(map(str, listed))}"
+        )
+    parts = {name: part for name, part in parts.items() if name not in averaged}
+    return Weights(state, parts, ", ".join(averaged))
 
 
-def _find_averaged(found: Any) -> str:
-    """Return the key of averaged weights beside the trained ones; empty if there is none."""
+def _part_averaged(found: Any) -> tuple[Any, dict[str, dict[str, Tensor]]]:
+    """Part what a file holds from the averaged weights that have keys of their own."""
     if not isinstance(found, Mapping):
-        return ""
-    keys = [key for key, value in found.items() if isinstance(value, Mapping)]
-    return next((key for key in keys if _AVERAGED.search(str(key)) and _unwrap(found[key])), "")
+        return found, {}
+    if isinstance(found.get(_TRAINED), Mapping):
+        return found[_TRAINED], {"state_dict": _unwrap(found.get("state_dict"))}
+    names = [name for name, each in found.items() if isinstance(each, Mapping)]
+    averaged = {
+        str(name): state
+        for name in names
+        if _AVERAGED.search(str(name)) and (state := _unwrap(found[name]))
+    }
+    return {name: each for name, each in found.items() if str(name) not in averaged}, averaged
+
+
+def _find_copies(parts: Mapping[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """Return the parts that hold averages of another part, by their names.
+
+    A part may hold them in a part of its own, as `ema.ema_model` of a module that averages. They
+    are large: a layer of a network may have such a name too.
+    """
+    trained = [part.keys() for name, part in parts.items() if not _AVERAGED.search(name)]
+    least = sum(map(len, parts.values())) / 5
+
+    def is_copy(part: dict[str, Tensor]) -> bool:
+        return len(part) > least and any(part.keys() <= other for other in trained)
+
+    copies = {}
+    for name, part in parts.items():
+        if not _AVERAGED.search(name):
+            continue
+        if is_copy(part):
+            copies[name] = part
+            continue
+        inner = {key: each for key, each in _split(part).items() if is_copy(each)}
+        marked = {key: each for key, each in inner.items() if _AVERAGED.search(key)} or inner
+        copies |= {f"{name}.{key}": each for key, each in marked.items()}
+    return copies
 
 
 def _unwrap(found: Any) -> dict[str, Tensor]:
@@ -427,8 +474,8 @@ def _unwrap(found: Any) -> dict[str, Tensor]:
         if isinstance(found.get(key), Mapping):
             return _unwrap(found[key])
     state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
-    state.pop(_NUM_AVERAGED, None)
     for prefix in (*_PREFIXES, *_PREFIXES):  # twice: compiled inside distributed or outside
+        state.pop(_NUM_AVERAGED, None)
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
