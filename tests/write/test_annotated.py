@@ -399,3 +399,32 @@ def test_wrong_labels_name_their_file(tmp_path, coco, yolo):
     save(coco / "val2017" / "scan.png", (30, 30), seed=0)
     with pytest.raises(RunError, match=r"scan\.png has 30 x 30 pixels, but the annotations say"):
         write(coco, tmp_path / "b")
+
+
+@pytest.mark.parametrize("layout", ["coco", "yolo"])
+def test_labels_that_cannot_be_moved_are_refused_before_images_are_written(
+    tmp_path, request, layout
+):
+    tree = request.getfixturevalue(layout)
+    if layout == "yolo":
+        (tree / "labels/val/p1.txt").write_text("0 1 2\n")
+    else:
+        path = tree / "annotations/instances_val2017.json"
+        content = json.loads(path.read_text())
+        content["annotations"][-1]["segmentation"]["counts"] = [7]
+        path.write_text(json.dumps(content))
+    message = {
+        "coco": "annotation 3 is not as expected: runs of 7 pixels",
+        "yolo": "p1.txt: labels",
+    }
+    with pytest.raises(RunError, match=message[layout]):
+        write(tree, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    write(tree, tmp_path / "out", names=("fog",))  # copies them
+
+
+def test_annotations_that_are_no_objects_are_named(tmp_path, coco):
+    path = coco / "annotations/instances_val2017.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": [[1, 2]]}))
+    with pytest.raises(RunError, match="instances_val2017.json: annotations that are no objects"):
+        write(coco, tmp_path / "out")

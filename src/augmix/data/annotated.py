@@ -259,6 +259,8 @@ def _refuse(content: dict[str, Any]) -> str:
         return "no list of images"
     if not isinstance(content.get("annotations"), list):
         return "no annotations"
+    if not all(isinstance(each, dict) for each in content["annotations"]):
+        return "annotations that are no objects"
     if any("segments_info" in each for each in content["annotations"][:1]):
         return "panoptic"
     return ""

@@ -119,6 +119,7 @@ def write_annotated(
         maker = _make_perturbed(config, tree)
     for line in maker.describe():
         report(Note(text=line))
+    maker.check_labels()
     names = tuple(maker.folders)
     parts = [
         (start, min(start + maker.step, len(tree))) for start in range(0, len(tree), maker.step)
@@ -315,13 +316,7 @@ class _Maker:
             warps = self._moves(piece, tree.sizes[index], tree.ids[index])
             for position, (into, warp) in product(positions, zip(moved, warps, strict=True)):
                 annotation = content["annotations"][position]
-                try:
-                    into[position] = move_coco(annotation, warp) if warp else annotation
-                except (ValueError, KeyError, TypeError) as error:
-                    raise RunError(
-                        f"{tree.root / name}: annotation {annotation.get('id')} is not as "
-                        f"expected: {error}"
-                    ) from error
+                into[position] = self._move_coco(name, annotation, warp) if warp else annotation
         images = [each for each in content["images"] if each["id"] in written]
         files = []
         for folder, found in zip(folders, moved, strict=True):
@@ -329,6 +324,35 @@ class _Maker:
             text = json.dumps({**content, "images": images, "annotations": kept})
             files.append(File(f"{folder}/{name}", text.encode(), len(found) - len(kept)))
         return files
+
+    def _move_coco(
+        self, file: str, annotation: dict[str, Any], warp: Warp
+    ) -> dict[str, Any] | None:
+        try:
+            return move_coco(annotation, warp)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.tree.root / file}: annotation {annotation.get('id')} is not as expected: "
+                f"{error}"
+            ) from error
+
+    def check_labels(self) -> None:
+        """Refuse labels that cannot be moved, before images are written: move them by nothing.
+
+        Those of Cityscapes are files of single images, written with them.
+        """
+        if not any(map(self._is_moving, self.folders)):
+            return
+        if self.tree.layout == "yolo":
+            for file in (name for each in self.tree.labels for name in each):
+                self._move(file, _unmoved((1, 1)))
+            return
+        index_of = {path: index for index, path in enumerate(self.tree.images)}
+        for annotations in coco_files(self.tree):
+            for each in self.tree.load_json(annotations.file)["annotations"]:
+                index = index_of.get(annotations.paths.get(each.get("image_id"), ""))
+                if index is not None:
+                    self._move_coco(annotations.file, each, _unmoved(self.tree.sizes[index]))
 
     def identity(self) -> dict[str, Any]:
         """Return what determines the bytes of the set, for its manifest."""
@@ -529,6 +553,11 @@ def _common(
         "are_moved": config.labels != "keep",
         "references": names if is_alone else references(names),
     }
+
+
+def _unmoved(size: tuple[int, int]) -> Warp:
+    """The warp that leaves an image as it is."""
+    return Warp(size=size, original=size, matrix=np.eye(3))
 
 
 def _check(config: CorruptConfig | PerturbConfig) -> None:
