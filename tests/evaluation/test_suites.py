@@ -18,6 +18,7 @@ from augmix.corruptions import (
     IMAGENET_BAR,
     PAPER_15,
     STANDARD_10,
+    weather,
 )
 from augmix.corruptions.corrupt import corrupt, photograph_frames
 from augmix.data.decode import Geometry
