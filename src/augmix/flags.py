@@ -248,9 +248,9 @@ _CHOICE = r"invalid choice '(.*?)' for argument '(.*?)'\. Expected one of \((.*?
 def _explain_choice(found: re.Match[str]) -> str:
     """What a flag with choices takes, and the nearest to what came."""
     choices = re.findall(r"'(.*?)'", found[3])
-    return f"{found[2]} must be one of {', '.join(choices)}, got {found[1]!r}" + did_you_mean(
-        found[1], choices
-    )
+    word = "cuda" if found[1].startswith(("cuda", "gpu")) else found[1]
+    near = ", did you mean 'cuda'?" if word in choices else did_you_mean(word, choices)
+    return f"{found[2]} must be one of {', '.join(choices)}, got {found[1]!r}{near}"
 
 
 def _explain_box(text: str) -> str:

@@ -280,8 +280,9 @@ def _check_same(
         wanted |= {f"{name} version": (theirs.get(name), ours.get(name)) for name in names}
     for name, (old, new) in wanted.items():
         if old != new:
+            what = "of other images, with" if name == "source" else "with"
             raise ResumeError(
-                f"{path} holds results with {name} = {old!r}, this evaluation has {new!r}; "
+                f"{path} holds results {what} {name} = {old!r}, this evaluation has {new!r}; "
                 f"evaluate into another --out, or delete {path} to measure again"
             )
     check_outputs(

@@ -34,7 +34,7 @@ class AugMix(Method):
     has_clean: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+        check_loss_options(jsd_weight=self.jsd_weight, label_smoothing=self.label_smoothing)
         check_positive(self, "num_views")
 
     @property
@@ -108,7 +108,7 @@ class AugMax(Method):
     is_compilable: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+        check_loss_options(jsd_weight=self.jsd_weight, label_smoothing=self.label_smoothing)
         check_positive(self, "mixture_steps")
         is_usable = 0 < self.mixture_step_size < float("inf")
         check_fields(self, mixture_step_size=(is_usable, "a finite number above 0"))

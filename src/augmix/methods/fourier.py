@@ -78,7 +78,7 @@ class AFA(Method):
     source: ClassVar[str] = _AFA
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+        check_loss_options(jsd_weight=self.jsd_weight, label_smoothing=self.label_smoothing)
 
     @property
     def has_clean(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

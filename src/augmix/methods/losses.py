@@ -69,7 +69,7 @@ class ViewsCrossEntropy:
     """Fraction of the target spread evenly over all classes, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=self.factor, label_smoothing=self.label_smoothing)
+        check_loss_options(factor=self.factor, label_smoothing=self.label_smoothing)
 
     def __call__(self, model: nn.Module, views: Views, targets: Targets) -> Loss:
         """The loss of a batch of any number of views; see `Consistency.__call__`."""

@@ -133,7 +133,7 @@ class OptionalConsistency(Method):
     passes a step in place of three."""
 
     def __post_init__(self) -> None:
-        check_loss_options(weight=self.jsd_weight, label_smoothing=self.label_smoothing)
+        check_loss_options(jsd_weight=self.jsd_weight, label_smoothing=self.label_smoothing)
         check_positive(self, "jsd_views")
         if not self.jsd_weight and self.jsd_views != _JSD_VIEWS:
             raise ValueError(
@@ -324,10 +324,11 @@ def _policy_name(policy: Policy) -> str:
     return next(named, type(policy).__name__)
 
 
-def check_loss_options(*, label_smoothing: float, weight: float = 0.0) -> None:
+def check_loss_options(*, label_smoothing: float, **weights: float) -> None:
     """Refuse a smoothing not in [0, 1), and a negative or infinite weight (ValueError)."""
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"weight must be a finite number of at least 0, got {weight}")
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"{name} must be a finite number of at least 0, got {weight}")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
 

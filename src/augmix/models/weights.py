@@ -343,6 +343,8 @@ def load_tensors(path: Path) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not content.startswith((b"PK", b"\x80")):  # a zip file, or an older one of pickle
+            raise RunError(f"{path} is damaged or no file of torch.save") from error
         kinds = re.findall(r"GLOBAL ([\w.]+)", str(error))
         code = (
             f"import torch; x = torch.load({str(path)!r}, map_location='cpu', weights_only=False); "
