@@ -165,7 +165,10 @@ def test_results_of_other_weights_data_or_protocol_are_refused(
     with pytest.raises(ResumeError, match="weights = '.*', this evaluation has '"):
         measure(Constant(0.0, 0.0, 0.0), source, out=out)
     other = open_source("npz", root=write_npz(tmp_path / "other.npz", seed=1), split="test")
-    with pytest.raises(ResumeError, match="holds results of other images, with source = '.*', this evaluation has '"):
+    with pytest.raises(
+        ResumeError,
+        match="holds results of other images, with source = '.*', this evaluation has '",
+    ):
         measure(model, other, out=out)
     assert (out / "results.json").read_bytes() == before
 
