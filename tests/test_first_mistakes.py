@@ -95,6 +95,12 @@ MISTAKES = {
     "export rnu": "rnu",
     "preview --data photos --out notes.txt": "it is not written over; choose another --out",
     "reproduce table9": "got 'table9', did you mean 'table6'?",
+    "bench executors --seconds nan": "seconds must be a finite number from 0, got nan",
+    "bench executors --sizes 32 0": "sizes must be at least 1 pixel, got (32, 0)",
+    "bench corruptions --num-threads -1": "num_threads must be at least 1, got (-1,)",
+    "bench train --batch-size 0": "batch_size must be at least 1, got 0",
+    "corrupt photos new --max-images 0": "max_images must be at least 1, got 0",
+    "perturb photos new --max-images -1": "max_images must be at least 1, got -1",
     "bench speed": "must be one of executors, corruptions, startup, train, all, got 'speed'",
 }
 

@@ -6,6 +6,7 @@ some runs of ``augmix reproduce`` or a rule of ``augmix check`` failed (or a bug
 the message explains, 3 ``augmix check`` needs more images, 130 stopped by Ctrl-C.
 """
 
+import math
 import os
 import sys
 import traceback
@@ -23,6 +24,7 @@ from augmix.errors import (
     START_BYTES,
     Interrupted,
     RunError,
+    check_fields,
     check_headroom,
     check_positive,
     describe_import,
@@ -677,6 +679,15 @@ class BenchConfig:
     """Images of a training step."""
     device: Device = "auto"
     """Device of training and of the batched executor."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "batch_size")
+        check_fields(
+            self,
+            sizes=(all(size >= 1 for size in self.sizes), "at least 1 pixel"),
+            num_threads=(all(count >= 1 for count in self.num_threads), "at least 1"),
+            seconds=(0 <= self.seconds < math.inf, "a finite number from 0"),
+        )
 
 
 _WHAT = (

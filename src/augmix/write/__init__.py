@@ -138,6 +138,10 @@ class CorruptConfig(CorruptOptions, _Paths):
     """Height and width of the images in pixels; by default as stored, or 224 (299 for the preset
     imagenet-299) for a folder, tar or imagenet."""
 
+    def __post_init__(self) -> None:
+        check_positive(self, "max_images")
+        CorruptOptions.__post_init__(self)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PerturbConfig(PerturbOptions, _Paths):
@@ -147,3 +151,7 @@ class PerturbConfig(PerturbOptions, _Paths):
     """Height and width of the images in pixels. By default as stored; those of a folder, tar or
     imagenet, and of a parquet with one of the presets tiny, imagenet and imagenet-299, are prepared
     as the published scripts do: at 224 pixels out of 256, at 64, or at 299."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "max_images")
+        PerturbOptions.__post_init__(self)
