@@ -66,16 +66,11 @@ class Generators:
 
     def standard_normal(self, shape: Shape) -> Float64[np.ndarray, "*shape"]:
         """Draw normal numbers of mean 0 and standard deviation 1."""
-        result = np.empty((len(self._samples), self._count(shape)))
-        _draw_normals(result, self._used, self._samples, *self._address)
-        return result.reshape(shape)
+        return self._draw(_draw_normals, shape)
 
     def uniform(self, low: Real, high: Real, shape: Shape) -> Float64[np.ndarray, "*shape"]:
         """Draw uniform numbers from [low, high)."""
-        result = np.empty((len(self._samples), self._count(shape)))
-        bounds = float(low), float(high) - float(low)
-        _draw_uniforms(result, *bounds, self._used, self._samples, *self._address)
-        return result.reshape(shape)
+        return self._draw(_draw_uniforms, shape, float(low), float(high) - float(low))
 
     def integers(self, low: int, high: Any, shape: Shape) -> Int[np.ndarray, "*shape"]:
         """Draw integers from low to high - 1, by NumPy's int8 algorithm where they fit, else int64.
@@ -94,8 +89,12 @@ class Generators:
 
     def words(self, shape: Shape) -> UInt32[np.ndarray, "*shape"]:
         """Draw 32-bit words: the halves of 64-bit ones, the lower half first."""
-        result = np.empty((len(self._samples), self._count(shape)), np.uint32)
-        _draw_words(result, self._used, self._samples, *self._address)
+        return self._draw(_draw_words, shape, dtype=np.uint32)
+
+    def _draw(self, kernel: Any, shape: Shape, *bounds: float, dtype: Any = np.float64) -> Any:
+        """Draw by a kernel of whole 64-bit words."""
+        result = np.empty((len(self._samples), self._count(shape)), dtype)
+        kernel(result, *bounds, self._used, self._samples, *self._address)
         return result.reshape(shape)
 
     def _count(self, shape: Shape) -> int:
