@@ -21,6 +21,7 @@ from augmix.training.config import TrainConfig
 from augmix.training.pipeline import open_pipeline
 from augmix.training.run import open_split, train
 from augmix.training.settings import build_config, update_config
+from augmix.training.validation import open_validation
 
 SYNSETS = ("n01440764", "n01751748")
 
@@ -91,6 +92,18 @@ def test_shards_train_to_the_same_weights_as_folders(photographs: Path, tmp_path
             tar.add(path, f"{path.parent.name}/{path.name}")
     shards = train(toy(tmp_path / "shards", tmp_path / "sharded", epochs=1, decode_threads=1))
     assert read_weights(shards) == read_weights(whole)
+
+
+def test_validation_images_are_whole_where_nothing_is_decoded_reduced(
+    photographs: Path, tmp_path: Path
+) -> None:
+    val = tmp_path / "val"
+    for name in SYNSETS:
+        (val / name).mkdir(parents=True)
+        Image.new("RGB", (40, 30), "red").save(val / name / "0.png")
+    config = toy(photographs, tmp_path / "run", reduced_decoding=False, val=str(val))
+    found = open_validation(config, open_split(config, "train"), open_split)
+    assert (len(found), found.size) == (2, (16, 16))
 
 
 def test_the_batches_are_crops_at_their_address(photographs: Path, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def open_validation(config: TrainConfig, train: Source, opener: Callable[..., So
     described = update_config(  # whole images, and all of them, also of a folder named train
         config,
         **{"data": path, "source": kind, "size": size, "stylised": None},
-        **{"resized_crop": False, "max_train_images": None},
+        **{"resized_crop": False, "reduced_decoding": True, "max_train_images": None},
     )
     return match_validation(opener(described, split), train, where=path)
 
