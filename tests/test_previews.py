@@ -215,5 +215,9 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, images: np.ndarray, plan: Pla
         previews.render_preview(images[0, :20], plan)
     with pytest.raises(ValueError, match="nothing to draw"):
         previews.write_preview(tmp_path / "x.png", images[:0], plan[:0])
-    with pytest.raises(RunError, match="cannot write"):
-        previews.write_preview(tmp_path / "missing" / "x.png", images, plan)
+    with pytest.raises(ValueError, match=r"must end in \.png, got .*x\.jpg"):
+        previews.write_preview(tmp_path / "x.jpg", images, plan)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot make the folder"):
+        previews.write_preview(tmp_path / "file" / "x.png", images, plan)
+    assert previews.write_preview(tmp_path / "new" / "x.png", images, plan).exists()

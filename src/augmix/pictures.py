@@ -352,13 +352,15 @@ def save_picture(path: str | PathLike[str], picture: Image.Image, *, quality: in
 
 
 def save_preview(path: str | PathLike[str], picture: Image.Image) -> Path:
-    """Write a picture as PNG, whatever the name's ending, by which `MADE_BY` is found again."""
+    """Write a picture as PNG, in which `MADE_BY` is found again; its folder is made if needed."""
+    path = _check_file(path, (".png",), 0)
     buffer = io.BytesIO()
     made_by = PngInfo()
     made_by.add_text(*MADE_BY)
     picture.save(buffer, "PNG", optimize=True, pnginfo=made_by)
-    write_bytes(Path(path), buffer.getvalue())
-    return Path(path)
+    make_folder(path.parent)
+    write_bytes(path, buffer.getvalue())
+    return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def export_model(
 
     Args:
         model: A model of `build_model` or `load_model`.
-        path: The file; its folder must exist.
+        path: The file; its folder is made if it is not there.
         format: See the table of this module.
         size: Height and width in pixels of the images the file takes; by default those the network
             was made for. A safetensors file takes any.
@@ -164,6 +164,7 @@ def export_model(
             f"differ by up to {exported.max_difference:.2g} where {TOLERANCE:g} of "
             f"{exported.largest_logit:.2g} is allowed; nothing was written"
         )
+    files.make_folder(exported.path.parent)
     files.write_bytes(exported.path, content)
     files.write_json(beside, described)
     return exported
