@@ -8,8 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from augmix.data.sources import name_source
-from augmix.data.trees import SERVING, FolderTree, find_splits
 from augmix.errors import check_name
 from augmix.models import is_foreign
 from augmix.run_folder import MODEL_FILE
@@ -140,6 +138,9 @@ def choose_flags(
         model: The model that is named, if one is.
         is_pretrained: Whether it starts from its published weights, if there are any.
     """
+    from augmix.data.sources import name_source
+    from augmix.data.trees import SERVING, FolderTree, find_splits
+
     kind = name_source(data)
     edges = _edges(Path(data).expanduser()) if kind == "folder" else []
     is_small = kind in ("digits", "cifar10", "cifar100") or (
@@ -183,6 +184,8 @@ def choose_flags(
 def _edges(root: Path) -> list[tuple[int, int]]:
     """Width and height of some images of a folder; none where it cannot be read."""
     from PIL import Image
+
+    from augmix.data.trees import FolderTree
 
     if not root.is_dir():
         return []
