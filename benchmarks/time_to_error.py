@@ -1,7 +1,7 @@
 """Measure the error on corrupted images after several lengths of training, for several networks.
 
-python benchmarks/time_to_error.py --data DIR [--seconds 240 480 960] [--device cpu] [--seed 0]
-    [--runs small:cifar wrn-16-2:cifar fast:fast] [--num-processes 1] [--out runs/time-to-error]
+python benchmarks/time_to_error.py --data DIR [--seconds 240 480 960 | --epochs 1 4] [--device cpu]
+    [--runs small:cifar wrn-16-2:cifar fast:fast] [--num-processes 1] [--seed 0] [--out DIR]
 python benchmarks/time_to_error.py --toy       # seconds on a CPU
 
 Every point of a curve is a whole training with a schedule of its own, by a network and a recipe of
@@ -55,6 +55,7 @@ class Curve:
     data: str
     out: Path
     seconds: tuple[float, ...]
+    epochs: tuple[int, ...]  # in place of those that fit into the seconds
     seed: int
     device: str
     max_images: int | None
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/time-to-error"))
     parser.add_argument("--runs", nargs="+", default=list(RUNS), help="NETWORK:RECIPE")
     parser.add_argument("--seconds", nargs="+", type=float, default=[240.0, 480.0, 960.0])
+    parser.add_argument("--epochs", nargs="+", type=int, default=[], help="in place of --seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--max-images", type=int, help="images of each measured set")
@@ -89,10 +91,11 @@ def main() -> None:
         sys.exit("augmix: name the images: --data DIR, or --toy")
     data, device = ("digits", "cpu") if options.toy else (options.data, options.device)
     max_images = 8 if options.toy else options.max_images
+    epochs = (1, 2) if options.toy else tuple(options.epochs)
     threads = max(1, default_threads() // options.num_processes)
     curves = [
-        Curve(run, data, options.out, tuple(options.seconds), options.seed, device, max_images,
-              threads, options.toy)
+        Curve(run, data, options.out, tuple(options.seconds), epochs, options.seed, device,
+              max_images, threads, options.toy)
         for run in options.runs
     ]  # fmt: skip
     try:
@@ -126,13 +129,15 @@ def measure_all(curves: list[Curve], num_processes: int) -> Iterator[list[dict[s
 
 
 def measure_curve(curve: Curve) -> list[dict[str, Any]]:
-    """Train one epoch, then as many as fit into the seconds, and measure each training."""
+    """Train the given epochs, or one and then as many as fit into the seconds, and measure each."""
     few = 8 if curve.is_toy else 256
     with TemporaryDirectory() as folder:  # compiles what is compiled at the first step
         train(update_config(curve.config(1), out=Path(folder), max_train_images=few))
+    if curve.epochs:
+        return [measure_point(curve, epochs) for epochs in curve.epochs]
     points = [measure_point(curve, 1)]
     limits = [limit / points[0]["seconds"] for limit in curve.seconds]
-    for epochs in [2] if curve.is_toy else sorted({int(limit) for limit in limits} - {0, 1}):
+    for epochs in sorted({int(limit) for limit in limits} - {0, 1}):
         points.append(measure_point(curve, epochs))
     return points
 
