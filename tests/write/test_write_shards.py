@@ -86,8 +86,9 @@ def test_shards_at_once_write_every_piece_once(tmp_path, source, small_pieces, l
     assert len(written) == 40
     assert set(written.values()) == {1}
     assert len(by) > 1
-    for each in events:  # all report the whole set
-        assert [one for one in each if isinstance(one, PieceWritten)][-1].done == 70
+    done = [[one.done for one in each if isinstance(one, PieceWritten)] for each in events]
+    assert any(done)
+    assert all(each[-1] == 70 for each in done if each)  # of the whole set; one may come too late
 
 
 def test_shards_that_start_in_the_same_moment_write_one_manifest(tmp_path, source, monkeypatch):
