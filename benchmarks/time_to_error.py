@@ -33,6 +33,7 @@ from augmix.devices import choose_precision, keep_freed_memory, resolve_device
 from augmix.errors import RunError
 from augmix.evaluation.config import EvaluateConfig, Measurement
 from augmix.evaluation.models import run_measurement
+from augmix.models.weights import build_model
 from augmix.training.config import TrainConfig
 from augmix.training.recipes import find_recipe
 from augmix.training.run import train
@@ -99,6 +100,11 @@ def main() -> None:
         for run in options.runs
     ]  # fmt: skip
     try:
+        for curve in curves:  # before hours are spent
+            if curve.run.count(":") != 1:
+                raise ValueError(f"runs must be NETWORK:RECIPE, got {curve.run!r}")
+            for number in curve.epochs or (1,):
+                build_model(curve.config(number).network_name, num_classes=10)
         points = [point for found in measure_all(curves, options.num_processes) for point in found]
     except (ValueError, RunError) as error:
         sys.exit(f"augmix: {error}")
@@ -146,9 +152,11 @@ def measure_point(curve: Curve, epochs: int) -> dict[str, Any]:
     """Train for some epochs, unless that is done, and measure the model on the test images."""
     config = curve.config(epochs)
     folder = Path(config.run.out)
-    path = folder / "time.json"
     device = resolve_device(config.run.device)
-    if not path.exists():
+    path = folder / f"time-{device.type}.json"  # of one clock
+    if path.exists():
+        train(config)  # is done; refuses other settings
+    else:
         if folder.exists():
             shutil.rmtree(folder)
         clock = time.process_time if device.type == "cpu" else time.perf_counter

@@ -35,7 +35,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         except SystemExit as error:
             status = error.code
         printed = capsys.readouterr()
-        assert not status, printed
+        assert not status, (status, printed)
         return printed.out
 
     monkeypatch.setattr(devices, "keep_freed_memory", lambda: True)
@@ -75,12 +75,29 @@ def test_time_to_error_keeps_the_trainings_that_are_finished(run_script, tmp_pat
         np.mean([c.error for c in test if c.suite == "c"])
     )
     assert points[1]["clean"] == next(c.error for c in test if c.suite == "clean")
-    (tmp_path / "runs" / "fast-fast-2-seed0" / "time.json").unlink()  # it was stopped
+    (tmp_path / "runs" / "fast-fast-2-seed0" / "time-cpu.json").unlink()  # it was stopped
     run_script(command)
     again = files.load_json(tmp_path / "time_to_error.json")["points"]
     assert again[0] == points[0]
     assert again[1]["seconds"] != points[1]["seconds"]
     assert again[1]["corrupted"] == points[1]["corrupted"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--runs fast", "runs must be NETWORK:RECIPE, got 'fast'"),
+        ("--runs fast:fst", "did you mean 'fast'"),
+        ("--runs wrn-16:cifar", "wrn-16"),
+        ("--epochs 0", "epochs must be at least 1"),
+    ],
+)
+def test_time_to_error_refuses_before_it_trains(
+    run_script, monkeypatch, tmp_path: Path, words: str, message: str
+) -> None:
+    monkeypatch.setattr("augmix.training.run.train", lambda config: pytest.fail("trains"))
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        run_script(f"time_to_error.py --data digits --device cpu --out {tmp_path} {words}")
 
 
 def test_decisions_are_simulated_on_stored_outcomes(run_script, tmp_path: Path) -> None:
